@@ -1,0 +1,1 @@
+//! Environment Manager: the environments of a no-code platform, their versions and their configuration.
