@@ -4,7 +4,7 @@
 //! loopback, with their own certificate authority, and end when their owner ends. Their sources are pinned in `tools/`
 //! and built once per user.
 //!
-//! - [`ControlPlane`] starts the servers and hands out kubeconfigs for people and ServiceAccounts;
+//! - [`ControlPlane`] starts the servers and hands out kubeconfigs for people and service accounts;
 //! - [`Project`] is one test's own namespace in a control plane that many tests share;
 //! - [`Kubectl`] is how tests speak to the API server as a person would;
 //! - [`Toolbox`] builds and finds the programs, also `helm` and OpenBao's `bao`;

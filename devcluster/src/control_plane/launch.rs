@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::{Error, Result, Supervised, wait_until};
 
 /// Generous: on a busy machine with few cores a start takes several times as long as on an idle one.
-const READY_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_mins(2);
 /// How many other ports are tried when somebody else took the free one first.
 const ATTEMPTS: usize = 5;
 

@@ -64,7 +64,7 @@ impl Etcd<'_> {
 }
 
 /// The API server, with the admission plugins that a real cluster has: those that are on by default (among them
-/// ServiceAccount, LimitRanger, ResourceQuota, PodSecurity and both kinds of admission policy).
+/// `ServiceAccount`, `LimitRanger`, `ResourceQuota`, `PodSecurity` and both kinds of admission policy).
 #[derive(Debug, Clone)]
 pub(super) struct ApiServer {
     pub program: PathBuf,
