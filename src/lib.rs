@@ -1,1 +1,8 @@
 //! Environment Manager: the environments of a no-code platform, their versions and their configuration.
+
+pub mod config;
+pub mod controller;
+pub mod kube_ext;
+pub mod metrics;
+pub mod server;
+pub mod telemetry;
