@@ -1,0 +1,146 @@
+//! Why a reconcile failed, and what that means for trying again.
+
+use std::{borrow::Cow, error::Error, fmt::Write as _};
+
+use thiserror::Error;
+
+/// A failed reconcile. Waiting for something is not a failure: that is [`Next::After`](super::run_loop::Next::After).
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    /// The API server refused a request or could not be reached.
+    #[error("cannot {action}: {}", describe(source))]
+    Kubernetes {
+        /// What was tried, as it follows "cannot": `apply ConfigMap pf-872--staging/flags`.
+        action: Cow<'static, str>,
+        /// The API server's answer.
+        #[source]
+        source: kube::Error,
+    },
+    /// Something other than the API server failed in a way that passes.
+    #[error("cannot {action}: {message}")]
+    Unavailable {
+        /// What was tried, as it follows "cannot".
+        action: Cow<'static, str>,
+        /// What came of it.
+        message: String,
+    },
+    /// The object itself is wrong. Trying again is of no use before somebody changes it.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong, where, and what to do about it.
+        message: String,
+    },
+}
+
+/// What an error means for trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Try again, later each time.
+    Transient,
+    /// Wait until the object changes.
+    Terminal,
+}
+
+impl ReconcileError {
+    /// For `map_err`: what was tried, as it follows "cannot".
+    pub fn kubernetes(action: impl Into<Cow<'static, str>>) -> impl FnOnce(kube::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Kubernetes { action, source }
+    }
+
+    /// Whether it is worth trying again.
+    ///
+    /// An API server's refusal always is, even of what it calls invalid: quotas, admission policies and schemas
+    /// change without a change to our object.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Kubernetes { .. } | Self::Unavailable { .. } => Class::Transient,
+            Self::Invalid { .. } => Class::Terminal,
+        }
+    }
+
+    /// A word for metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Kubernetes { source: kube::Error::Api(status), .. } => match status.code {
+                401 => "unauthorized",
+                403 => "forbidden",
+                404 => "not_found",
+                409 => "conflict",
+                422 => "rejected",
+                429 => "throttled",
+                500.. => "server_error",
+                _ => "api_error",
+            },
+            Self::Kubernetes { .. } => "connection",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Invalid { .. } => "invalid",
+        }
+    }
+}
+
+/// What the API server said, in its own words; else the error with all that caused it.
+///
+/// `kube::Error` prints a refusal with its debug form, which is no sentence for a condition's message.
+#[must_use]
+pub fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.message.is_empty() => format!("{} ({})", status.reason, status.code),
+        kube::Error::Api(status) => status.message.clone(),
+        kube::Error::Service(cause) => with_causes(cause.as_ref()),
+        other => with_causes(other),
+    }
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        // Many errors repeat their cause in their own text.
+        if !text.contains(&said) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, ": {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refusal(code: u16, reason: &str) -> ReconcileError {
+        let status = Status::failure("admission policy says no", reason).with_code(code);
+        ReconcileError::kubernetes("apply Namespace pf-872--staging")(kube::Error::Api(status.boxed()))
+    }
+
+    #[test]
+    fn a_refusal_reads_as_a_sentence() {
+        assert_eq!(
+            refusal(422, "Invalid").to_string(),
+            "cannot apply Namespace pf-872--staging: admission policy says no"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_tried_again_and_an_invalid_object_waits() {
+        assert_eq!(refusal(422, "Invalid").class(), Class::Transient);
+        assert_eq!(refusal(409, "Conflict").label(), "conflict");
+        let invalid = ReconcileError::Invalid { message: "spec.ttl: a Preview needs one".into() };
+        assert_eq!((invalid.class(), invalid.label()), (Class::Terminal, "invalid"));
+    }
+
+    #[test]
+    fn a_connection_error_names_its_cause_once() {
+        let refused = std::io::Error::other("connection refused");
+        let error = ReconcileError::kubernetes("list namespaces")(kube::Error::Service(refused.into()));
+        assert_eq!(error.to_string(), "cannot list namespaces: connection refused");
+        assert_eq!(error.label(), "connection");
+    }
+}
