@@ -1,4 +1,6 @@
 //! The controllers and the process around them.
 
+pub mod environment;
 pub mod error;
 pub mod run_loop;
+pub mod version;

@@ -75,8 +75,6 @@ pub struct Rest {
     pub wake: Option<Timestamp>,
     /// Something failed or is missing whose change nobody will tell us of: try again after a while, ever more slowly.
     pub retry: bool,
-    /// The environment that this one waits for.
-    pub waits_for: Option<String>,
 }
 
 /// Why a plan cannot go on.
@@ -90,8 +88,6 @@ pub struct Hold {
     pub stalled: bool,
     /// The condition that it is about.
     pub concern: &'static str,
-    /// The environment whose change will end it.
-    pub waits_for: Option<String>,
     /// Nobody will tell us when it ends.
     pub retry: bool,
 }
@@ -100,13 +96,13 @@ impl Hold {
     /// Only a person can end this.
     #[must_use]
     pub fn stalled(reason: Reason, concern: &'static str, message: String) -> Self {
-        Self { reason, message, stalled: true, concern, waits_for: None, retry: false }
+        Self { reason, message, stalled: true, concern, retry: false }
     }
 
     /// This may end by itself.
     #[must_use]
     pub fn waiting(reason: Reason, concern: &'static str, message: String) -> Self {
-        Self { reason, message, stalled: false, concern, waits_for: None, retry: false }
+        Self { reason, message, stalled: false, concern, retry: false }
     }
 
     fn failed(failure: &Failure) -> Self {
@@ -116,14 +112,7 @@ impl Hold {
             Some(_) => condition::ISOLATED,
         };
         let stalled = failure.reason == Reason::NotOurs;
-        Self {
-            reason: failure.reason,
-            message: failure.message.clone(),
-            stalled,
-            concern,
-            waits_for: None,
-            retry: true,
-        }
+        Self { reason: failure.reason, message: failure.message.clone(), stalled, concern, retry: true }
     }
 }
 
@@ -148,8 +137,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
 fn rest(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<Hold>) -> Step {
     let status = status::report(snapshot, findings, hold.as_ref());
     let wake = findings.expiry.map(|expiry| if snapshot.now < expiry.warn_at { expiry.warn_at } else { expiry.at });
-    let (retry, waits_for) = hold.map_or((false, None), |hold| (hold.retry, hold.waits_for));
-    Step::Rest(Box::new(Rest { status, wake, retry, waits_for }))
+    Step::Rest(Box::new(Rest { status, wake, retry: hold.is_some_and(|hold| hold.retry) }))
 }
 
 fn expired(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {
@@ -313,7 +301,7 @@ fn content_is_there(snapshot: &Snapshot<'_>, release: &Release) -> bool {
 /// Children that no spec asks for any longer. The content of the release before stays, for applications that have not
 /// followed the pointer yet. Only what our own field manager applied is ever deleted.
 fn obsolete(snapshot: &Snapshot<'_>, intended: &Intended<'_>, release: &Release, pointer: &Intent) -> Vec<Action> {
-    let before = snapshot.previous.as_ref().map(RevisionRecord::release);
+    let before = snapshot.previous.as_deref().map(RevisionRecord::release);
     let content =
         [Some(release), before.as_ref()].into_iter().flatten().flat_map(|kept| [&kept.variables, &kept.flags]);
     let content = content.map(|name| ChildId { kind: ChildKind::ConfigMap, name: name.clone() });

@@ -110,10 +110,7 @@ fn clone_of(snapshot: &Snapshot<'_>, base: &BaseEnvironment) -> Result<Result<Or
         );
         return Err(Hold::stalled(Reason::BaseCycle, condition::CONFIG_READY, message));
     }
-    let waiting = |reason, message: String| {
-        let waits_for = Some(base.name.clone());
-        Err(Hold { waits_for, ..Hold::waiting(reason, condition::CONFIG_READY, message) })
-    };
+    let waiting = |reason, message: String| Err(Hold::waiting(reason, condition::CONFIG_READY, message));
     let name = &base.name;
     if !base.exists {
         let message = format!(

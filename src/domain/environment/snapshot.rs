@@ -1,6 +1,6 @@
 //! What is known about an environment at one moment: the only thing that a plan is made of.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -20,13 +20,13 @@ pub struct Snapshot<'a> {
     /// The environment.
     pub environment: &'a PlatformEnvironment,
     /// The project's id, if a platform administrator gave its namespace one (label `platform.puraify.app/project-id`).
-    pub project_id: Option<&'a str>,
+    pub project_id: Option<Arc<str>>,
     /// The platform team's decisions.
     pub settings: &'a Settings,
     /// The environment's newest revision.
-    pub latest: Option<RevisionRecord>,
+    pub latest: Option<Arc<RevisionRecord>>,
     /// The revision before the newest.
-    pub previous: Option<RevisionRecord>,
+    pub previous: Option<Arc<RevisionRecord>>,
     /// Revisions of a former environment of the same name are still there.
     pub former_history: bool,
     /// What `spec.baseFrom` names, as long as there is no revision yet.
@@ -65,7 +65,7 @@ impl Snapshot<'_> {
     /// The URL at which the environment can be visited.
     #[must_use]
     pub fn url(&self) -> String {
-        let project_id = self.project_id.unwrap_or(self.project());
+        let project_id = self.project_id.as_deref().unwrap_or(self.project());
         self.settings.url_template.fill(project_id, self.project(), self.name())
     }
 
@@ -108,7 +108,7 @@ pub struct BaseEnvironment {
     /// Whether it is being deleted.
     pub terminating: bool,
     /// Its newest revision.
-    pub latest: Option<RevisionRecord>,
+    pub latest: Option<Arc<RevisionRecord>>,
     /// The circle that it is part of, if environments that wait for each other form one.
     pub circle: Option<Vec<String>>,
 }

@@ -37,7 +37,7 @@ pub struct Findings {
 pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>) -> PlatformEnvironmentStatus {
     let old = snapshot.environment.status.clone().unwrap_or_default();
     let terminating = snapshot.environment.metadata.deletion_timestamp.is_some();
-    let release = snapshot.latest.as_ref().map(RevisionRecord::release);
+    let release = snapshot.latest.as_deref().map(RevisionRecord::release);
     let expiring = findings.expiry.filter(|expiry| snapshot.now >= expiry.warn_at);
     let phase = phase(terminating, hold, release.is_some(), expiring.is_some());
     PlatformEnvironmentStatus {

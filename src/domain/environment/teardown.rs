@@ -117,5 +117,5 @@ fn foreign_finalizers(snapshot: &Snapshot<'_>) -> Hold {
 
 fn rest(snapshot: &Snapshot<'_>, hold: &Hold, wake: Option<jiff::Timestamp>) -> Step {
     let status = status::report(snapshot, &Findings::default(), Some(hold));
-    Step::Rest(Box::new(Rest { status, wake, retry: hold.retry, waits_for: None }))
+    Step::Rest(Box::new(Rest { status, wake, retry: hold.retry }))
 }
