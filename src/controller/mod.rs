@@ -2,5 +2,6 @@
 
 pub mod environment;
 pub mod error;
+pub mod rights;
 pub mod run_loop;
 pub mod version;
