@@ -8,6 +8,7 @@
 pub mod backoff;
 pub mod cache;
 pub mod client;
+pub mod errors;
 pub mod key;
 pub mod queue;
 pub mod requests;
