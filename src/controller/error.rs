@@ -1,8 +1,10 @@
 //! Why a reconcile failed, and what that means for trying again.
 
-use std::{borrow::Cow, error::Error, fmt::Write as _};
+use std::borrow::Cow;
 
 use thiserror::Error;
+
+use crate::kube_ext::errors::describe;
 
 /// A failed reconcile. Waiting for something is not a failure: that is [`Next::After`](super::run_loop::Next::After).
 #[derive(Debug, Error)]
@@ -79,34 +81,6 @@ impl ReconcileError {
             Self::Invalid { .. } => "invalid",
         }
     }
-}
-
-/// What the API server said, in its own words; else the error with all that caused it.
-///
-/// `kube::Error` prints a refusal with its debug form, which is no sentence for a condition's message.
-#[must_use]
-pub fn describe(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if status.message.is_empty() => format!("{} ({})", status.reason, status.code),
-        kube::Error::Api(status) => status.message.clone(),
-        kube::Error::Service(cause) => with_causes(cause.as_ref()),
-        other => with_causes(other),
-    }
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // Many errors repeat their cause in their own text.
-        if !text.contains(&said) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, ": {said}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

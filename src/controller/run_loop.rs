@@ -91,6 +91,7 @@ pub async fn run<R: Reconciler>(
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) {
+    trigger.begin();
     metrics.watch_queue(R::KIND, trigger.clone());
     let seed = RandomState::new().hash_one(R::KIND);
     let mut run_loop = RunLoop {

@@ -6,7 +6,6 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{api::PlatformEnvironment, domain::environment::events};
@@ -31,10 +30,13 @@ impl Subject {
 pub struct EventSink(mpsc::Sender<(ObjectReference, Event)>);
 
 impl EventSink {
-    /// A sink, and the future that publishes what it takes in until `shutdown` and the queue is empty.
-    pub fn new(client: Client, shutdown: CancellationToken) -> (Self, impl Future<Output = ()> + Send) {
+    /// A sink whose events are published by a task of its own. The task ends when the last handle is dropped and the
+    /// queue is empty.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        (Self(sender), publish(client, receiver, shutdown))
+        tokio::spawn(publish(client, receiver));
+        Self(sender)
     }
 
     /// Takes in an event. `related` is the kind and name of another object that it is about: two events about
@@ -59,16 +61,10 @@ impl EventSink {
     }
 }
 
-async fn publish(client: Client, mut events: mpsc::Receiver<(ObjectReference, Event)>, shutdown: CancellationToken) {
+async fn publish(client: Client, mut events: mpsc::Receiver<(ObjectReference, Event)>) {
     let reporter = Reporter { controller: "environment-manager".to_owned(), instance: None };
     let recorder = Recorder::new(client, reporter);
-    loop {
-        let next = tokio::select! {
-            biased;
-            event = events.recv() => event,
-            () = shutdown.cancelled() => events.try_recv().ok(),
-        };
-        let Some((regarding, event)) = next else { return };
+    while let Some((regarding, event)) = events.recv().await {
         if let Err(error) = recorder.publish(&event, &regarding).await {
             warn!(%error, reason = event.reason, "an event could not be published");
         }

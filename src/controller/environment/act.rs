@@ -21,7 +21,7 @@ use crate::{
         ANNOTATION_RETAINED, EnvironmentRevision, EnvironmentRevisionSpec, FIELD_MANAGER, FINALIZER, LABEL_ENVIRONMENT,
         LABEL_ENVIRONMENT_UID, LABEL_PROJECT, PlatformEnvironment, condition::Reason,
     },
-    controller::error::{ReconcileError, describe},
+    controller::error::ReconcileError,
     domain::environment::{
         children::{ChildId, ChildKind, Intent},
         naming,
@@ -29,7 +29,10 @@ use crate::{
         plan::Action,
         snapshot::{Difference, Failure},
     },
-    kube_ext::key::{ObjectKey, Uid},
+    kube_ext::{
+        errors::describe,
+        key::{ObjectKey, Uid},
+    },
 };
 
 /// No object ever has this resourceVersion: etcd's first revision holds none. A server-side apply that names it makes

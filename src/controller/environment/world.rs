@@ -133,22 +133,13 @@ impl Default for World {
 /// Kind, group and plural name of a kind of children, for requests.
 #[must_use]
 pub fn resource(kind: ChildKind) -> ApiResource {
-    let (group, plural) = match kind {
-        ChildKind::Namespace => ("", "namespaces"),
-        ChildKind::ServiceAccount => ("", "serviceaccounts"),
-        ChildKind::ResourceQuota => ("", "resourcequotas"),
-        ChildKind::LimitRange => ("", "limitranges"),
-        ChildKind::NetworkPolicy => ("networking.k8s.io", "networkpolicies"),
-        ChildKind::RoleBinding => ("rbac.authorization.k8s.io", "rolebindings"),
-        ChildKind::ConfigMap => ("", "configmaps"),
-    };
-    let api_version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+    let api_version = kind.api_version();
     ApiResource {
-        group: group.to_owned(),
+        group: api_version.split_once('/').map_or("", |(group, _)| group).to_owned(),
         version: "v1".to_owned(),
-        api_version,
+        api_version: api_version.to_owned(),
         kind: kind.as_str().to_owned(),
-        plural: plural.to_owned(),
+        plural: kind.plural().to_owned(),
     }
 }
 

@@ -31,8 +31,8 @@ struct Shared {
 
 struct Queue {
     keys: WorkQueue<ObjectKey>,
-    /// When a reconcile last ended.
-    last_done: Option<Instant>,
+    /// When a reconcile last ended, or the run loop began.
+    last_progress: Option<Instant>,
 }
 
 /// A queue at one moment, for metrics and health.
@@ -46,8 +46,8 @@ pub struct QueueState {
     pub in_flight: usize,
     /// For how long the object that is ready for longest has been.
     pub oldest_ready: Option<Duration>,
-    /// How long ago a reconcile last ended; `None` if none ever did.
-    pub since_done: Option<Duration>,
+    /// How long ago a reconcile last ended, or the run loop began; `None` before that.
+    pub since_progress: Option<Duration>,
 }
 
 impl Trigger {
@@ -55,7 +55,7 @@ impl Trigger {
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         let keys = WorkQueue::new(|key: &ObjectKey| &key.namespace, limits.per_tenant());
-        let queue = Mutex::new(Queue { keys, last_done: None });
+        let queue = Mutex::new(Queue { keys, last_progress: None });
         Self { shared: Arc::new(Shared { queue, changed: Notify::new() }) }
     }
 
@@ -80,8 +80,13 @@ impl Trigger {
             waiting: queue.keys.waiting(),
             in_flight: queue.keys.in_flight(),
             oldest_ready: queue.keys.oldest_ready(now),
-            since_done: queue.last_done.map(|last| now.saturating_duration_since(last)),
+            since_progress: queue.last_progress.map(|last| now.saturating_duration_since(last)),
         }
+    }
+
+    /// The run loop is here.
+    pub(super) fn begin(&self) {
+        self.queue().last_progress = Some(now());
     }
 
     pub(super) fn pop(&self) -> Option<ObjectKey> {
@@ -95,7 +100,7 @@ impl Trigger {
             queue.keys.add_at(key.clone(), deadline(delay));
         }
         queue.keys.done(key, now());
-        queue.last_done = Some(now());
+        queue.last_progress = Some(now());
     }
 
     /// Returns when the queue may have something to hand out that it had not before.

@@ -63,7 +63,23 @@ impl ChildKind {
         }
     }
 
-    fn api_version(self) -> &'static str {
+    /// The resource's plural name.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespaces",
+            Self::ServiceAccount => "serviceaccounts",
+            Self::ResourceQuota => "resourcequotas",
+            Self::LimitRange => "limitranges",
+            Self::NetworkPolicy => "networkpolicies",
+            Self::RoleBinding => "rolebindings",
+            Self::ConfigMap => "configmaps",
+        }
+    }
+
+    /// Group and version.
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
         match self {
             Self::NetworkPolicy => "networking.k8s.io/v1",
             Self::RoleBinding => "rbac.authorization.k8s.io/v1",

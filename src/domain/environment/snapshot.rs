@@ -66,7 +66,7 @@ impl Snapshot<'_> {
     #[must_use]
     pub fn url(&self) -> String {
         let project_id = self.project_id.as_deref().unwrap_or(self.project());
-        self.settings.url_template.fill(project_id, self.project(), self.name())
+        self.settings.url_template.render(project_id, self.project(), self.name())
     }
 
     /// The child with this identity, if it is there.
