@@ -1,4 +1,5 @@
 //! The control plane behaves as a real cluster does.
+
 #![allow(clippy::unwrap_used, reason = "in a test, this is how to fail; clippy sees tests only in #[test] functions")]
 
 use std::path::Path;
