@@ -1,4 +1,5 @@
 //! A control plane ends with its owner and leaves nothing behind but the logs that somebody needs.
+
 #![allow(clippy::unwrap_used, reason = "in a test, this is how to fail; clippy sees tests only in #[test] functions")]
 
 use std::collections::BTreeSet;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use devcluster::{ControlPlane, Options, wait_until};
+use devcluster::{ControlPlane, Options, Toolbox, wait_until};
 
 const LIMIT: Duration = Duration::from_mins(1);
 /// Tells the test below that it is to be the owner.
@@ -127,6 +128,17 @@ fn it_leaves_nothing_when_it_is_stopped() {
     cluster.stop();
     assert!(!pids.iter().any(|&pid| is_running(pid)));
     assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_log_of_a_server_that_does_not_start_stays() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut tools = Toolbox::from_env().unwrap().control_plane().unwrap();
+    tools.kube_apiserver = parent.path().join("no-such-program");
+    let options = Options { parent: Some(parent.path().to_owned()), ..Options::default() };
+    let error = ControlPlane::start_with(tools, &options).unwrap_err().to_string();
+    let (_, log) = error.split_once("its log is ").unwrap();
+    assert!(std::fs::read_to_string(log).unwrap().contains("no-such-program"), "{error}");
 }
 
 #[test]

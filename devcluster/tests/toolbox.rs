@@ -1,6 +1,7 @@
 //! The tools run, and what is missing on a machine is told in one line.
 //!
 //! The first run builds helm (about three minutes on two cores) and downloads OpenBao (75 MB).
+
 #![allow(clippy::unwrap_used, reason = "in a test, this is how to fail; clippy sees tests only in #[test] functions")]
 
 use std::path::Path;

