@@ -218,7 +218,7 @@ mod tests {
         };
         refused(&["--concurrency", "0"], "0 is not in 1..=1024");
         refused(&["--reconcile-timeout", "0s"], "such as 90s");
-        refused(&["--shutdown-timeout", "-5s"], "such as 90s");
+        refused(&["--shutdown-timeout=-5s"], "such as 90s");
         refused(&["--gateway", "public"], "NAME=NAMESPACE");
         refused(&["--log-level", "chatty=loud"], "invalid");
         refused(&["--url-template", "https://example.com/{env}"], "{env}");

@@ -75,7 +75,7 @@ impl JsonSchema for RevisionNumber {
     printcolumn(name = "Actor", type_ = "string", json_path = ".spec.actor"),
     printcolumn(name = "At", type_ = "string", json_path = ".spec.timestamp"),
     selectable = ".spec.environment",
-    validation = Rule::new("self.metadata.name == self.spec.environment + '-' + string(self.spec.revision)")
+    validation = Rule::new("self.metadata.name.startsWith(self.spec.environment + '-')")
         .message("a revision's name is its environment and its number, for example staging-7")
 )]
 #[serde(rename_all = "camelCase")]
