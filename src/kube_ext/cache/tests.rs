@@ -243,8 +243,8 @@ fn a_subscriber_may_read_the_cache() {
     let cache = Cache::<Digest>::new();
     let reader = cache.clone();
     let seen = Arc::new(Mutex::new(None));
-    let sees = seen.clone();
-    cache.subscribe(move |key, _, _| *sees.lock().unwrap() = reader.get(key));
+    let in_subscriber = seen.clone();
+    cache.subscribe(move |key, _, _| *in_subscriber.lock().unwrap() = reader.get(key));
     cache.apply(Event::Apply(object("a", "u", 1)));
     assert_eq!(*seen.lock().unwrap(), Some(Digest("u@1".into())));
 }

@@ -39,9 +39,9 @@ impl Cluster {
     fn new() -> Self {
         let world = World::empty();
         let believed: Arc<Mutex<BTreeMap<ObjectKey, Digest>>> = Arc::default();
-        let believes = believed.clone();
+        let in_subscriber = believed.clone();
         world.cache.subscribe(move |key, old, new| {
-            let mut believed = believes.lock().unwrap();
+            let mut believed = in_subscriber.lock().unwrap();
             assert_eq!(believed.get(key), old, "the old value is the one told before");
             match new {
                 Some(new) => believed.insert(key.clone(), new.clone()),
