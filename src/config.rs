@@ -5,13 +5,16 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
-use crate::{controller::run_loop::Limits, kube_ext::client::ClusterAccess, telemetry::LogFormat};
+use crate::{
+    controller::run_loop::Limits,
+    domain::settings::{Settings, UrlTemplate},
+    kube_ext::client::ClusterAccess,
+    telemetry::LogFormat,
+};
 
 mod gateway;
-mod url_template;
 
 pub use gateway::NamedGateway;
-pub use url_template::{UrlTemplate, UrlTemplateError};
 
 /// What `run` can be told.
 ///
@@ -147,6 +150,16 @@ impl RunConfig {
         Limits { concurrency: self.concurrency.into(), timeout: self.reconcile_timeout }
     }
 
+    /// The platform team's decisions about all environments.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            url_template: self.url_template.clone(),
+            allowed_cluster_roles: self.allowed_cluster_roles.iter().cloned().collect(),
+            gateways: self.gateways.iter().map(|gateway| (gateway.name.clone(), gateway.namespace.clone())).collect(),
+        }
+    }
+
     /// The filter for [`telemetry::init`](crate::telemetry::init).
     #[must_use]
     pub fn log_filter(&self) -> EnvFilter {
@@ -207,7 +220,7 @@ mod tests {
         };
         refused(&["--concurrency", "0"], "0 is not in 1..=1024");
         refused(&["--reconcile-timeout", "0s"], "such as 90s");
-        refused(&["--shutdown-timeout", "-5s"], "such as 90s");
+        refused(&["--shutdown-timeout=-5s"], "such as 90s");
         refused(&["--gateway", "public"], "NAME=NAMESPACE");
         refused(&["--log-level", "chatty=loud"], "invalid");
         refused(&["--url-template", "https://example.com/{env}"], "{env}");

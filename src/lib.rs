@@ -1,7 +1,9 @@
 //! Environment Manager: the environments of a no-code platform, their versions and their configuration.
 
+pub mod api;
 pub mod config;
 pub mod controller;
+pub mod domain;
 pub mod kube_ext;
 pub mod metrics;
 pub mod server;

@@ -4,13 +4,32 @@
 //! it run until it is told to stop. Each controller is a [`Reconciler`](run_loop::Reconciler) with its caches; all
 //! that they share is in [`run_loop`] and [`process`].
 
-use crate::config::RunConfig;
+use std::{collections::BTreeMap, sync::Arc};
 
+use kube::{Api, core::PartialObjectMeta, runtime::watcher};
+
+use crate::{
+    api::{LABEL_ENVIRONMENT_UID, LABEL_PROJECT_ID},
+    config::RunConfig,
+    domain::environment::children::ChildKind,
+    kube_ext::{cache::Decoded, events::EventSink},
+    metrics::EnvironmentGroup,
+};
+
+pub mod environment;
 pub mod error;
 pub mod process;
+pub mod rights;
 pub mod run_loop;
+pub mod version;
 
+use environment::{
+    EnvironmentController,
+    world::{self, World},
+};
 use process::{Process, RunError};
+use run_loop::Trigger;
+use version::VersionController;
 
 /// Runs the operator until SIGTERM or SIGINT.
 pub async fn run(config: RunConfig) -> Result<(), RunError> {
@@ -21,4 +40,61 @@ pub async fn run(config: RunConfig) -> Result<(), RunError> {
 
 /// The one place where controllers join the process: make caches, subscribe, [`watch`](Process::watch), and
 /// [`control`](Process::control).
-fn add_controllers(_process: &mut Process) {}
+fn add_controllers(process: &mut Process) {
+    let world = Arc::new(World::new());
+    let limits = process.config.limits();
+
+    let environments = Trigger::new(&limits);
+    let events = EventSink::new(process.client.clone());
+    let settings = process.config.settings();
+    let environment_controller =
+        EnvironmentController::new(process.client.clone(), world.clone(), settings, events, &environments);
+
+    let versions = Trigger::new(&limits);
+    let wake = versions.clone();
+    world.versions.subscribe(move |key, _, _| wake.now(key.clone()));
+    let version_controller = VersionController::new(process.client.clone(), world.versions.clone());
+
+    watch_world(process, &world);
+    count_environments(process, &world);
+    process.control(Arc::new(environment_controller), environments);
+    process.control(Arc::new(version_controller), versions);
+}
+
+/// Children are watched as metadata, and only those that name an environment.
+fn watch_world(process: &mut Process, world: &World) {
+    let client = process.client.clone();
+    let all = watcher::Config::default;
+    process.watch_custom(Api::all(client.clone()), all(), &world.environments, "platformenvironments");
+    process.watch_custom(Api::all(client.clone()), all(), &world.versions, "platformversions");
+    process.watch_custom(Api::all(client.clone()), all(), &world.revisions, "environmentrevisions");
+    let namespaces: Api<PartialObjectMeta> = Api::all_with(client.clone(), &world::resource(ChildKind::Namespace));
+    process.watch(namespaces, all().labels(LABEL_PROJECT_ID), &world.projects, "projects");
+    for kind in ChildKind::ALL {
+        let api: Api<PartialObjectMeta> = Api::all_with(client.clone(), &world::resource(kind));
+        process.watch(api, all().labels(LABEL_ENVIRONMENT_UID), world.children(kind), kind.plural());
+    }
+}
+
+/// How many environments there are, counted when somebody asks.
+fn count_environments(process: &Process, world: &World) {
+    let environments = world.environments.clone();
+    process.metrics.set_environments(move || {
+        let mut groups: BTreeMap<EnvironmentGroup, u64> = BTreeMap::new();
+        environments.for_each(|_, held| {
+            let group = match &held.value {
+                Decoded::Valid(environment) => EnvironmentGroup {
+                    class: environment.spec.class.as_str(),
+                    phase: environment
+                        .status
+                        .as_ref()
+                        .and_then(|status| status.phase)
+                        .map_or("Pending", |phase| phase.as_str()),
+                },
+                Decoded::Invalid(_) => EnvironmentGroup { class: "Unknown", phase: "Undecodable" },
+            };
+            *groups.entry(group).or_default() += 1;
+        });
+        groups.into_iter().collect()
+    });
+}

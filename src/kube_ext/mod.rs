@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod cache;
 pub mod client;
 pub mod errors;
+pub mod events;
 pub mod key;
 pub mod queue;
 pub mod requests;

@@ -55,6 +55,14 @@ impl UrlTemplate {
     }
 }
 
+/// `https://preview.puraify.app/{project_id}/{environment}`, as in the JSON contract.
+impl Default for UrlTemplate {
+    fn default() -> Self {
+        let text = |text: &str| Part::Text(text.to_owned());
+        Self { parts: vec![text("https://preview.puraify.app/"), Part::ProjectId, text("/"), Part::Environment] }
+    }
+}
+
 impl FromStr for UrlTemplate {
     type Err = UrlTemplateError;
 

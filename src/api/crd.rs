@@ -1,0 +1,121 @@
+//! The custom resource definitions, generated from the types.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+use super::{EnvironmentRevision, PlatformEnvironment, PlatformVersion, condition, condition::Reason};
+
+/// The definitions of all kinds, as JSON, in a stable order.
+#[must_use]
+pub fn crds() -> Vec<Value> {
+    [PlatformEnvironment::crd(), PlatformVersion::crd(), EnvironmentRevision::crd()].into_iter().map(finish).collect()
+}
+
+/// The definitions of all kinds as one YAML stream, ready for `kubectl apply --server-side -f -`.
+#[must_use]
+pub fn crds_yaml() -> String {
+    crds().iter().map(|crd| format!("---\n{}", yaml(crd))).collect()
+}
+
+/// One document in YAML. JSON is YAML; what is gained is that people can read it.
+#[must_use]
+pub fn yaml(document: &Value) -> String {
+    serde_saphyr::to_string(document).unwrap_or_else(|_| document.to_string())
+}
+
+/// Puts into a derived definition what the derive cannot say.
+fn finish(crd: CustomResourceDefinition) -> Value {
+    let mut crd = json!(crd);
+    let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    tidy(schema);
+    schema["properties"]["metadata"] = json!({"type": "object"});
+    if !schema["properties"]["status"].is_null() {
+        schema["properties"]["status"]["default"] = unseen_status();
+        schema["properties"]["status"]["description"] = json!("What the operator found and did. Written by it alone.");
+    }
+    crd
+}
+
+/// The status of an object that no operator has seen: without it kstatus would take the object for ready.
+fn unseen_status() -> Value {
+    json!({"conditions": [{
+        "type": condition::READY,
+        "status": "Unknown",
+        "reason": Reason::Pending.as_str(),
+        "message": "No operator has seen this object yet",
+        "lastTransitionTime": "1970-01-01T00:00:00Z",
+    }]})
+}
+
+/// Takes out what the derive adds and Kubernetes does not want: unsigned formats (the API server warns about each of
+/// them at every request), `nullable` (an explicit null is the same as a field left out, so `has()` in a rule means
+/// what it says), and the line breaks of Rust's doc comments within a paragraph.
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+                fields.remove("format");
+            }
+            if fields.get("nullable") == Some(&Value::Bool(true)) {
+                fields.remove("nullable");
+            }
+            if let Some(Value::String(description)) = fields.get_mut("description") {
+                *description = unwrapped(description);
+            }
+            fields.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        _ => {}
+    }
+}
+
+/// The text with each paragraph on one line.
+fn unwrapped(text: &str) -> String {
+    text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Schema of a moment: RFC 3339, seconds, UTC.
+pub struct DateTime;
+
+impl JsonSchema for DateTime {
+    fn schema_name() -> Cow<'static, str> {
+        "DateTime".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time", "maxLength": 64})
+    }
+}
+
+/// Schema of a Kubernetes quantity above zero.
+pub struct Quantity;
+
+impl JsonSchema for Quantity {
+    fn schema_name() -> Cow<'static, str> {
+        "Quantity".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 32,
+            "x-kubernetes-validations": [{
+                "rule": "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+                "messageExpression": "self + ' is not a quantity above zero: write for example 500m or 4 for CPU, 512Mi or 8Gi for memory and storage'",
+            }],
+        })
+    }
+}

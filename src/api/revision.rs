@@ -1,0 +1,256 @@
+//! `EnvironmentRevision`: one immutable record of what an environment had, from when, by whose act, and why.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::{config::VaultReference, digest::Digest};
+
+/// The number of a revision within its environment: 1, 2, 3, … Order comes from it, never from names or clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RevisionNumber(u32);
+
+impl RevisionNumber {
+    /// The first revision of an environment.
+    pub const FIRST: Self = Self(1);
+
+    /// This number. Revisions count from 1; 0 is no revision.
+    #[must_use]
+    pub fn new(number: u32) -> Option<Self> {
+        (number > 0).then_some(Self(number))
+    }
+
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The number as it is.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for RevisionNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl JsonSchema for RevisionNumber {
+    fn schema_name() -> Cow<'static, str> {
+        "RevisionNumber".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "integer", "minimum": 1, "maximum": 4_294_967_295_u32})
+    }
+}
+
+/// One record in an environment's history: what a commit is to a branch. It never changes.
+#[derive(Clone, Debug, PartialEq, Eq, CustomResource, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "platform.puraify.app",
+    version = "v1alpha1",
+    kind = "EnvironmentRevision",
+    namespaced,
+    derive = "PartialEq",
+    shortname = "erev",
+    category = "platform",
+    doc = "One record in an environment's history: what a commit is to a branch. It never changes.",
+    printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment"),
+    printcolumn(name = "Revision", type_ = "integer", json_path = ".spec.revision"),
+    printcolumn(name = "Cause", type_ = "string", json_path = ".spec.cause"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".spec.version.name"),
+    printcolumn(name = "Actor", type_ = "string", json_path = ".spec.actor"),
+    printcolumn(name = "At", type_ = "string", json_path = ".spec.timestamp"),
+    selectable = ".spec.environment",
+    validation = Rule::new("self.metadata.name.startsWith(self.spec.environment + '-')")
+        .message("a revision's name is its environment and its number, for example staging-7")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message("history cannot be changed"))]
+pub struct EnvironmentRevisionSpec {
+    /// The environment's name.
+    #[schemars(length(min = 1, max = 60))]
+    pub environment: String,
+    /// The environment's UID: an environment that was deleted and made again has another history.
+    #[schemars(length(min = 1, max = 64))]
+    pub environment_uid: String,
+    /// The number of this revision within the environment.
+    pub revision: RevisionNumber,
+    /// What made this revision.
+    pub cause: Cause,
+    /// The environment and revision that this one was cloned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<RevisionReference>,
+    /// The version; absent while the environment has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionReference>,
+    /// The complete configuration that applies from this revision on.
+    pub config: EffectiveConfiguration,
+    /// The digest of that configuration: of names and values, not of where they came from.
+    pub config_digest: Digest,
+    /// What spec.config of the environment said when this revision was made, a digest for each key. The next change
+    /// is found by comparing with it.
+    pub declared: DeclaredConfiguration,
+    /// What changed against the revision before, or against the base for the first one.
+    pub changes: Changes,
+    /// Who made the change, as stamped by the API server; unknown where nothing stamps it.
+    #[schemars(length(min = 1, max = 512))]
+    pub actor: String,
+    /// When the revision was made.
+    #[schemars(with = "crate::api::crd::DateTime")]
+    pub timestamp: Timestamp,
+    /// The digest of the revision before; absent in the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
+    /// The digest of this record: RFC 8785 and SHA-256 over all fields but this one.
+    pub digest: Digest,
+}
+
+/// What makes a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Cause {
+    /// The environment was created, from nothing or from a version.
+    Created,
+    /// The environment was created as a clone of another one.
+    Cloned,
+    /// spec.config of the environment was edited.
+    ConfigChanged,
+}
+
+impl Cause {
+    /// The cause's name as it stands in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "Created",
+            Self::Cloned => "Cloned",
+            Self::ConfigChanged => "ConfigChanged",
+        }
+    }
+}
+
+/// A revision of an environment of the same project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RevisionReference {
+    /// The environment's name.
+    #[schemars(length(min = 1, max = 60))]
+    pub environment: String,
+    /// The revision's number.
+    pub revision: RevisionNumber,
+}
+
+/// A version of the same project, bound to its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VersionReference {
+    /// The PlatformVersion's name.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// The digest of its content.
+    pub digest: Digest,
+}
+
+/// A complete configuration, sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct EffectiveConfiguration {
+    /// The variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub variables: Vec<EffectiveVariable>,
+    /// The feature flags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub flags: Vec<EffectiveFlag>,
+}
+
+/// A variable as it applies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EffectiveVariable {
+    /// The variable's name.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// The plain value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub value: Option<String>,
+    /// The reference to the secret value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultReference>,
+    /// The revision of this environment that brought this value.
+    pub since: RevisionNumber,
+}
+
+/// A feature flag as it applies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EffectiveFlag {
+    /// The flag's name.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// Whether it is on.
+    pub enabled: bool,
+    /// The revision of this environment that brought this value.
+    pub since: RevisionNumber,
+}
+
+/// What spec.config said, a digest for each key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeclaredConfiguration {
+    /// Variables: name → digest of the entry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 256))]
+    pub variables: BTreeMap<String, Digest>,
+    /// Flags: name → digest of the entry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 256))]
+    pub flags: BTreeMap<String, Digest>,
+}
+
+/// What one revision changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Changes {
+    /// Changes of variables, by name.
+    #[serde(default, skip_serializing_if = "KeyChanges::is_empty")]
+    pub variables: KeyChanges,
+    /// Changes of feature flags, by name.
+    #[serde(default, skip_serializing_if = "KeyChanges::is_empty")]
+    pub flags: KeyChanges,
+}
+
+/// Names that were added, removed, changed; each list sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyChanges {
+    /// Names that were not there before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512), inner(length(max = 128)))]
+    pub added: Vec<String>,
+    /// Names that are no longer there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512), inner(length(max = 128)))]
+    pub removed: Vec<String>,
+    /// Names whose value is another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512), inner(length(max = 128)))]
+    pub changed: Vec<String>,
+}
+
+impl KeyChanges {
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}

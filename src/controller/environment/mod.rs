@@ -1,0 +1,400 @@
+//! The environment controller: observe → plan → act → report.
+//!
+//! A reconcile takes a [`Snapshot`] of what the caches say, asks [`plan()`] for the next step, carries it out, and
+//! starts over until the plan rests. What each write returns goes into the caches at once ([`act`]), so the next
+//! snapshot has it. Then the status is reported, if it is another one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use self::{
+    act::{Executor, Subject},
+    world::{World, environment_of_revision},
+};
+use super::{
+    error::ReconcileError,
+    run_loop::{Next, Reconciler, Trigger},
+};
+use crate::{
+    api::{EnvironmentRevision, FIELD_MANAGER, GROUP, PlatformEnvironment, PlatformEnvironmentStatus, VERSION},
+    domain::{
+        environment::{
+            events, naming,
+            plan::{Action, Read, Rest, Step, plan},
+            snapshot::{Base, BaseEnvironment, Failure, NamespaceReport, Snapshot},
+        },
+        settings::Settings,
+    },
+    kube_ext::{
+        cache::Decoded,
+        events::{EventSink, Subject as EventSubject},
+        key::ObjectKey,
+    },
+};
+
+pub mod act;
+mod undecodable;
+pub mod world;
+
+/// More steps than any environment needs. A plan that does not come to rest is a defect, and must not spin.
+const MOST_STEPS: usize = 32;
+
+/// Reconciles environments.
+pub struct EnvironmentController {
+    world: Arc<World>,
+    settings: Settings,
+    executor: Executor,
+    events: EventSink,
+    waiting: Arc<Waiting>,
+}
+
+/// Environments that wait for others, by what they wait for. Only a hint: it is filled anew by each reconcile.
+#[derive(Default)]
+struct Waiting(Mutex<HashMap<Awaited, BTreeSet<ObjectKey>>>);
+
+/// What an environment may wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Awaited {
+    Environment(ObjectKey),
+    Version(ObjectKey),
+}
+
+impl Waiting {
+    fn add(&self, awaited: Awaited, environment: &ObjectKey) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entry(awaited).or_default().insert(environment.clone());
+    }
+
+    fn wake(&self, awaited: &Awaited, trigger: &Trigger) {
+        let woken = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(awaited);
+        woken.into_iter().flatten().for_each(|environment| trigger.now(environment));
+    }
+}
+
+/// What a reconcile learned from live reads.
+#[derive(Default)]
+struct Live {
+    revisions: BTreeMap<String, EnvironmentRevision>,
+    namespace: Option<NamespaceReport>,
+    failures: Vec<Failure>,
+}
+
+impl EnvironmentController {
+    /// A controller over these caches. `trigger` is put on everything that concerns an environment: call this before
+    /// the caches are filled.
+    #[must_use]
+    pub fn new(client: Client, world: Arc<World>, settings: Settings, events: EventSink, trigger: &Trigger) -> Self {
+        let waiting = Arc::new(Waiting::default());
+        subscribe(&world, trigger, &waiting);
+        Self { world, settings, executor: Executor::new(client), events, waiting }
+    }
+
+    async fn settle(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
+        let mut live = Live::default();
+        for _ in 0..MOST_STEPS {
+            let Some(environment) = self.environment(key).await? else { return Ok(Next::AwaitChange) };
+            let now = Timestamp::now();
+            let snapshot = self.observe(key, &environment, &live, now);
+            match plan(&snapshot) {
+                Step::Read(read) => {
+                    drop(snapshot);
+                    self.read(key, &read, &mut live).await?;
+                }
+                Step::Act(actions) => {
+                    drop(snapshot);
+                    live.failures = self.act(key, &environment, &actions).await?;
+                    live.namespace = None;
+                }
+                Step::Rest(rest) => {
+                    drop(snapshot);
+                    return self.report(key, &environment, *rest, now).await;
+                }
+            }
+        }
+        let message =
+            format!("its plan did not come to rest within {MOST_STEPS} steps; this is a defect of the operator");
+        Err(ReconcileError::Unavailable { action: format!("settle PlatformEnvironment {key}").into(), message })
+    }
+
+    async fn environment(&self, key: &ObjectKey) -> Result<Option<Arc<PlatformEnvironment>>, ReconcileError> {
+        match self.world.environments.get(key) {
+            None => Ok(None),
+            Some(Decoded::Valid(environment)) => Ok(Some(environment)),
+            Some(Decoded::Invalid(invalid)) => undecodable::handle(self.executor.client(), key, &invalid).await,
+        }
+    }
+
+    fn observe<'a>(
+        &'a self,
+        key: &ObjectKey,
+        environment: &'a PlatformEnvironment,
+        live: &'a Live,
+        now: Timestamp,
+    ) -> Snapshot<'a> {
+        let uid = environment.metadata.uid.as_deref().unwrap_or_default();
+        let (latest, previous) = self.world.newest_revisions(key, uid);
+        let base = if latest.is_none() { self.base(key, environment) } else { Base::Nothing };
+        let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
+        let mut children = self.world.children_of(&namespace, uid);
+        for child in &mut children {
+            child.owned = child.owned.map(|actual| self.executor.foretold(actual));
+        }
+        Snapshot {
+            environment,
+            project_id: self.world.projects.get(&ObjectKey::cluster(key.namespace.clone())).map(|project| project.id),
+            settings: &self.settings,
+            former_history: self.world.has_former_history(key, uid),
+            latest,
+            previous,
+            base,
+            revisions: &live.revisions,
+            children,
+            namespace: live.namespace.as_ref(),
+            failures: &live.failures,
+            now,
+        }
+    }
+
+    /// What the environment starts from. Whoever looks at a base that is not there (yet) is woken when it changes; the
+    /// wish to be woken comes before the look, so that no change falls in between.
+    fn base(&self, key: &ObjectKey, environment: &PlatformEnvironment) -> Base {
+        let Some(base) = &environment.spec.base_from else { return Base::Nothing };
+        let in_project = |name: &str| ObjectKey::new(key.namespace.clone(), name);
+        if let Some(version) = &base.version {
+            let version_key = in_project(version);
+            self.waiting.add(Awaited::Version(version_key.clone()), key);
+            let reference = self.world.versions.get(&version_key).map(|record| record.reference().clone());
+            return Base::Version(version.clone(), reference);
+        }
+        let Some(name) = &base.environment else { return Base::Nothing };
+        let base_key = in_project(name);
+        self.waiting.add(Awaited::Environment(base_key.clone()), key);
+        let found = self.world.environments.valid(&base_key);
+        let uid = found.as_ref().and_then(|found| found.metadata.uid.clone()).unwrap_or_default();
+        Base::Environment(BaseEnvironment {
+            name: name.clone(),
+            exists: found.is_some(),
+            terminating: found.is_some_and(|found| found.metadata.deletion_timestamp.is_some()),
+            latest: self.world.newest_revisions(&base_key, &uid).0,
+            circle: self.circle(key),
+        })
+    }
+
+    /// The environments that wait for each other in a circle, starting with this one, if it is part of one.
+    fn circle(&self, key: &ObjectKey) -> Option<Vec<String>> {
+        let mut circle: Vec<String> = vec![];
+        let mut next = key.clone();
+        loop {
+            circle.push(next.name.to_string());
+            let environment = self.world.environments.valid(&next)?;
+            let uid = environment.metadata.uid.as_deref().unwrap_or_default();
+            let released = self.world.newest_revisions(&next, uid).0.is_some();
+            let base = environment.spec.base_from.as_ref()?.environment.clone().filter(|_| !released)?;
+            if *base == *key.name {
+                return Some(circle);
+            }
+            if circle.contains(&base) {
+                return None;
+            }
+            next = ObjectKey::new(key.namespace.clone(), base);
+        }
+    }
+
+    async fn read(&self, key: &ObjectKey, read: &Read, live: &mut Live) -> Result<(), ReconcileError> {
+        let client = self.executor.client().clone();
+        match read {
+            Read::Revision(name) => {
+                let api: Api<EnvironmentRevision> = Api::namespaced(client, &key.namespace);
+                let action = format!("read EnvironmentRevision {}/{name}", key.namespace);
+                let revision = api.get(name).await.map_err(ReconcileError::kubernetes(action))?;
+                live.revisions.insert(name.clone(), revision);
+            }
+            Read::Namespace => {
+                let name = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
+                let api: Api<Namespace> = Api::all(client);
+                let namespace =
+                    api.get_opt(&name).await.map_err(ReconcileError::kubernetes(format!("read Namespace {name}")))?;
+                live.namespace = Some(namespace.map(report_of).unwrap_or_default());
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(
+        &self,
+        key: &ObjectKey,
+        environment: &Arc<PlatformEnvironment>,
+        actions: &[Action],
+    ) -> Result<Vec<Failure>, ReconcileError> {
+        let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
+        let subject = Subject { environment, key, namespace: &namespace };
+        let before = self.world.newest_revisions(key, environment.metadata.uid.as_deref().unwrap_or_default()).0;
+        let failures = self.executor.act(&self.world, subject, actions).await?;
+        let was_complete = before.is_some() && is_ready(environment);
+        for action in actions {
+            self.tell(environment, &namespace, action, was_complete, &failures);
+        }
+        Ok(failures)
+    }
+
+    fn tell(
+        &self,
+        environment: &PlatformEnvironment,
+        namespace: &str,
+        action: &Action,
+        was_complete: bool,
+        failures: &[Failure],
+    ) {
+        match action {
+            Action::CreateRevision(record) if failures.is_empty() => {
+                let revision = naming::revision(&record.environment, record.revision);
+                self.events.send(
+                    EventSubject::of(environment),
+                    Some(("EnvironmentRevision", &revision)),
+                    events::of_revision(record),
+                );
+            }
+            Action::Apply(intent, difference)
+                if !failures.iter().any(|failure| failure.target == intent.id.to_string()) =>
+            {
+                if let Some(event) = events::of_repair(&intent.id, difference, was_complete) {
+                    let child = (intent.id.kind.as_str(), intent.id.name.as_str());
+                    self.events.send(EventSubject::of(environment), Some(child), event);
+                }
+            }
+            Action::RetainNamespace(_) => {
+                self.events.send(EventSubject::of(environment), None, events::of_retained(namespace));
+            }
+            _ => {}
+        }
+    }
+
+    async fn report(
+        &self,
+        key: &ObjectKey,
+        environment: &PlatformEnvironment,
+        rest: Rest,
+        now: Timestamp,
+    ) -> Result<Next, ReconcileError> {
+        if environment.status.as_ref() != Some(&rest.status) {
+            self.write_status(key, &rest.status).await?;
+            for event in events::of_status(environment.status.as_ref(), &rest.status) {
+                self.events.send(EventSubject::of(environment), None, event);
+            }
+        }
+        if rest.retry {
+            let ready = rest.status.conditions.into_iter().next();
+            let message = ready.map(|ready| ready.message).unwrap_or_default();
+            return Err(ReconcileError::Unavailable { action: "go on".into(), message });
+        }
+        Ok(rest.wake.map_or(Next::AwaitChange, |wake| Next::After(until(wake, now))))
+    }
+
+    async fn write_status(&self, key: &ObjectKey, status: &PlatformEnvironmentStatus) -> Result<(), ReconcileError> {
+        let body = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": Self::KIND,
+            "metadata": {"name": &*key.name},
+            "status": status,
+        });
+        let api: Api<PlatformEnvironment> = Api::namespaced(self.executor.client().clone(), &key.namespace);
+        let apply = PatchParams::apply(FIELD_MANAGER).force();
+        match api.patch_status(&key.name, &apply, &Patch::Apply(body)).await {
+            Ok(written) => self.world.environments.written_object(written),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => {
+                return Err(ReconcileError::kubernetes(format!("write the status of PlatformEnvironment {key}"))(
+                    error,
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reconciler for EnvironmentController {
+    const KIND: &'static str = "PlatformEnvironment";
+
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
+        self.settle(key).await
+    }
+
+    fn generation(&self, key: &ObjectKey) -> Option<i64> {
+        self.world.environments.valid(key)?.metadata.generation
+    }
+}
+
+/// Puts environments into the queue when something that concerns them changes.
+fn subscribe(world: &Arc<World>, trigger: &Trigger, waiting: &Arc<Waiting>) {
+    let (wake, waiters) = (trigger.clone(), waiting.clone());
+    world.environments.subscribe(move |key, _, _| {
+        wake.now(key.clone());
+        waiters.wake(&Awaited::Environment(key.clone()), &wake);
+    });
+    let (wake, waiters) = (trigger.clone(), waiting.clone());
+    world.versions.subscribe(move |key, _, _| waiters.wake(&Awaited::Version(key.clone()), &wake));
+    let (wake, waiters) = (trigger.clone(), waiting.clone());
+    world.revisions.subscribe(move |key, _, _| {
+        if let Some(environment) = environment_of_revision(key) {
+            waiters.wake(&Awaited::Environment(environment.clone()), &wake);
+            wake.now(environment);
+        }
+    });
+    let (wake, environments) = (trigger.clone(), world.environments.clone());
+    world.projects.subscribe(move |project, _, _| {
+        environments.for_each_in(&project.name, |key, _| wake.now(key.clone()));
+    });
+    for kind in crate::domain::environment::children::ChildKind::ALL {
+        let wake = trigger.clone();
+        world.children(kind).subscribe(move |key, _, _| {
+            let namespace = if key.namespace.is_empty() { &key.name } else { &key.namespace };
+            if let Some((project, environment)) = namespace.split_once("--") {
+                wake.now(ObjectKey::new(project, environment));
+            }
+        });
+    }
+}
+
+fn is_ready(environment: &PlatformEnvironment) -> bool {
+    let status = environment.status.as_ref();
+    let ready =
+        status.and_then(|status| status.conditions.iter().find(|found| found.r#type == crate::api::condition::READY));
+    let current = status.is_some_and(|status| status.observed_generation == environment.metadata.generation);
+    current && ready.is_some_and(|ready| ready.status == crate::api::ConditionStatus::True)
+}
+
+fn until(moment: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(moment.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+/// What a namespace that is being deleted says about what holds it.
+fn report_of(namespace: Namespace) -> NamespaceReport {
+    let conditions = namespace.status.and_then(|status| status.conditions).unwrap_or_default();
+    let telling = [
+        "NamespaceContentRemaining",
+        "NamespaceFinalizersRemaining",
+        "NamespaceDeletionContentFailure",
+        "NamespaceDeletionDiscoveryFailure",
+    ];
+    let remaining = conditions
+        .into_iter()
+        .filter(|condition| condition.status == "True" && telling.contains(&condition.type_.as_str()))
+        .filter_map(|condition| condition.message)
+        .collect();
+    NamespaceReport {
+        since: namespace.metadata.deletion_timestamp.map(|time| time.0),
+        remaining,
+        finalizers: namespace.metadata.finalizers.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,304 @@
+//! What the controllers know of the cluster: one cache per kind, each holding as little as will do.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use kube::{
+    api::DynamicObject,
+    core::{ApiResource, DeserializeGuard, ObjectMeta, PartialObjectMeta},
+};
+use serde_json::Value;
+
+use crate::{
+    api::{
+        ANNOTATION_INTENT, EnvironmentRevision, FIELD_MANAGER, LABEL_ENVIRONMENT_UID, LABEL_PROJECT_ID,
+        PlatformEnvironment, RevisionNumber,
+    },
+    domain::{
+        environment::{
+            children::{ChildId, ChildKind, IntentMark},
+            ownership::OwnedFields,
+            snapshot::Child,
+        },
+        revision::RevisionRecord,
+    },
+    kube_ext::{
+        cache::{Cache, Decoded, Held, Record},
+        key::{ObjectKey, Uid},
+    },
+};
+
+/// The caches that the environment controller reads.
+#[derive(Debug)]
+pub struct World {
+    /// Environments, whole.
+    pub environments: Cache<Decoded<PlatformEnvironment>>,
+    /// Versions, without their content.
+    pub versions: Cache<crate::controller::version::VersionRecord>,
+    /// Revisions, without their configuration.
+    pub revisions: Cache<RevisionEntry>,
+    /// The namespaces of projects that have an id.
+    pub projects: Cache<ProjectRecord>,
+    /// The children of all environments, by kind.
+    children: BTreeMap<ChildKind, Cache<Tracked>>,
+    history: Arc<History>,
+}
+
+impl World {
+    /// Empty caches.
+    #[must_use]
+    pub fn new() -> Self {
+        let revisions: Cache<RevisionEntry> = Cache::new();
+        let history = Arc::new(History::default());
+        let index = history.clone();
+        revisions.subscribe(move |key, old, new| index.change(key, old, new));
+        Self {
+            environments: Cache::new(),
+            versions: Cache::new(),
+            revisions,
+            projects: Cache::new(),
+            children: ChildKind::ALL.into_iter().map(|kind| (kind, Cache::new())).collect(),
+            history,
+        }
+    }
+
+    /// The cache of one kind of children.
+    #[must_use]
+    pub fn children(&self, kind: ChildKind) -> &Cache<Tracked> {
+        // Every kind was put in by `new`; the map has no other way of being filled.
+        &self.children[&kind]
+    }
+
+    /// The children in an environment's namespace, and the namespace itself, that carry the environment's UID.
+    #[must_use]
+    pub fn children_of(&self, namespace: &str, environment_uid: &str) -> Vec<Child> {
+        let uid = Uid::from(environment_uid);
+        let mut children = vec![];
+        for (kind, cache) in &self.children {
+            let mut take = |key: &ObjectKey, held: &Held<Tracked>| {
+                if held.value.environment_uid == uid {
+                    children.push(
+                        held.value.as_child(ChildId { kind: *kind, name: key.name.to_string() }, &held.stamp.uid),
+                    );
+                }
+            };
+            if *kind == ChildKind::Namespace {
+                let key = ObjectKey::cluster(namespace);
+                if let Some(held) = cache.held(&key) {
+                    take(&key, &held);
+                }
+            } else {
+                cache.for_each_in(namespace, take);
+            }
+        }
+        children
+    }
+
+    /// The newest revision of an environment and the one before it, newest first.
+    #[must_use]
+    pub fn newest_revisions(
+        &self,
+        environment: &ObjectKey,
+        environment_uid: &str,
+    ) -> (Option<Arc<RevisionRecord>>, Option<Arc<RevisionRecord>>) {
+        self.history.newest(environment, environment_uid)
+    }
+
+    /// Whether there are revisions under the environment's name that are not its own.
+    #[must_use]
+    pub fn has_former_history(&self, environment: &ObjectKey, environment_uid: &str) -> bool {
+        self.history.has_former(environment, environment_uid)
+    }
+
+    /// Waits until every cache is filled.
+    pub async fn wait_until_ready(&self) {
+        self.environments.wait_until_ready().await;
+        self.versions.wait_until_ready().await;
+        self.revisions.wait_until_ready().await;
+        self.projects.wait_until_ready().await;
+        for cache in self.children.values() {
+            cache.wait_until_ready().await;
+        }
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Kind, group and plural name of a kind of children, for requests.
+#[must_use]
+pub fn resource(kind: ChildKind) -> ApiResource {
+    let api_version = kind.api_version();
+    ApiResource {
+        group: api_version.split_once('/').map_or("", |(group, _)| group).to_owned(),
+        version: "v1".to_owned(),
+        api_version: api_version.to_owned(),
+        kind: kind.as_str().to_owned(),
+        plural: kind.plural().to_owned(),
+    }
+}
+
+/// What is kept of a child: whose it is, and whether it is as we left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    environment_uid: Uid,
+    mark: Option<u64>,
+    owned: Option<OwnedFields>,
+    terminating: bool,
+    changed_by: Option<Box<str>>,
+}
+
+impl Tracked {
+    /// Reads a child's metadata. `None` if it names no environment, by label or by our own annotation.
+    #[must_use]
+    pub fn of(metadata: &ObjectMeta) -> Option<Self> {
+        let ours = our_fields(metadata);
+        let mark = annotation(metadata, ANNOTATION_INTENT).filter(|_| ours.is_some_and(owns_the_mark));
+        let labelled =
+            metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_ENVIRONMENT_UID)).map(String::as_str);
+        let mark = mark.map(IntentMark::read);
+        let environment_uid = labelled.or(mark.as_ref().map(IntentMark::environment_uid))?;
+        Some(Self {
+            environment_uid: environment_uid.into(),
+            mark: mark.as_ref().map(IntentMark::hash),
+            owned: ours.map(OwnedFields::of_fields),
+            terminating: metadata.deletion_timestamp.is_some(),
+            changed_by: last_other_manager(metadata),
+        })
+    }
+
+    /// Whether the child belongs to this environment.
+    #[must_use]
+    pub fn belongs_to(&self, environment_uid: &str) -> bool {
+        self.environment_uid == Uid::from(environment_uid)
+    }
+
+    /// The fields that are ours.
+    #[must_use]
+    pub fn owned(&self) -> Option<OwnedFields> {
+        self.owned
+    }
+
+    fn as_child(&self, id: ChildId, uid: &Uid) -> Child {
+        Child {
+            id,
+            uid: uid.clone(),
+            mark: self.mark,
+            owned: self.owned,
+            terminating: self.terminating,
+            changed_by: self.changed_by.clone(),
+        }
+    }
+}
+
+impl Record for Tracked {
+    type Object = PartialObjectMeta<DynamicObject>;
+
+    fn from_object(object: Self::Object) -> Option<Self> {
+        Self::of(&object.metadata)
+    }
+}
+
+fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref().and_then(|annotations| annotations.get(name)).map(String::as_str)
+}
+
+/// What our own applies own, as the API server lists it.
+fn our_fields(metadata: &ObjectMeta) -> Option<&Value> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let mut ours = entries.filter(|entry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.is_none()
+    });
+    ours.next()?.fields_v1.as_ref().map(|fields| &fields.0)
+}
+
+fn owns_the_mark(fields: &Value) -> bool {
+    !fields["f:metadata"]["f:annotations"][format!("f:{ANNOTATION_INTENT}")].is_null()
+}
+
+/// The manager, other than us, that changed the object last. Status is nobody's drift.
+fn last_other_manager(metadata: &ObjectMeta) -> Option<Box<str>> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let others = entries.filter(|entry| entry.manager.as_deref() != Some(FIELD_MANAGER) && entry.subresource.is_none());
+    let last = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    last.manager.as_deref().map(Into::into)
+}
+
+/// What is kept of a project's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectRecord {
+    /// The project's id in the platform.
+    pub id: Arc<str>,
+}
+
+impl Record for ProjectRecord {
+    type Object = PartialObjectMeta<DynamicObject>;
+
+    fn from_object(object: Self::Object) -> Option<Self> {
+        let id = object.metadata.labels.as_ref()?.get(LABEL_PROJECT_ID)?;
+        Some(Self { id: id.as_str().into() })
+    }
+}
+
+/// What is kept of a revision.
+#[derive(Clone, Debug)]
+pub struct RevisionEntry(pub Arc<RevisionRecord>);
+
+impl Record for RevisionEntry {
+    type Object = DeserializeGuard<EnvironmentRevision>;
+
+    /// One that does not decode is left out. Nobody can take its number for free: creating it anew is a conflict.
+    fn from_object(object: Self::Object) -> Option<Self> {
+        object.0.ok().map(|revision| Self(Arc::new(RevisionRecord::from(&revision))))
+    }
+}
+
+/// The environment that a revision belongs to, by the revision's name.
+#[must_use]
+pub fn environment_of_revision(revision: &ObjectKey) -> Option<ObjectKey> {
+    let (environment, _) = revision.name.rsplit_once('-')?;
+    Some(ObjectKey::new(revision.namespace.clone(), environment))
+}
+
+/// The revisions of each environment by number: finding the newest must not cost more the more there are.
+#[derive(Debug, Default)]
+struct History(RwLock<HashMap<ObjectKey, BTreeMap<RevisionNumber, Arc<RevisionRecord>>>>);
+
+impl History {
+    fn change(&self, revision: &ObjectKey, old: Option<&RevisionEntry>, new: Option<&RevisionEntry>) {
+        let Some(environment) = environment_of_revision(revision) else { return };
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let of_environment = all.entry(environment.clone()).or_default();
+        if let Some(RevisionEntry(old)) = old {
+            of_environment.remove(&old.number);
+        }
+        if let Some(RevisionEntry(new)) = new {
+            of_environment.insert(new.number, new.clone());
+        }
+        if of_environment.is_empty() {
+            all.remove(&environment);
+        }
+    }
+
+    fn newest(&self, environment: &ObjectKey, uid: &str) -> (Option<Arc<RevisionRecord>>, Option<Arc<RevisionRecord>>) {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut own = all
+            .get(environment)
+            .into_iter()
+            .flat_map(|revisions| revisions.values().rev())
+            .filter(|record| &*record.environment_uid == uid);
+        (own.next().cloned(), own.next().cloned())
+    }
+
+    fn has_former(&self, environment: &ObjectKey, uid: &str) -> bool {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(environment).is_some_and(|revisions| revisions.values().any(|record| &*record.environment_uid != uid))
+    }
+}

@@ -1,0 +1,438 @@
+//! The objects that an environment consists of, as the API server should have them.
+//!
+//! An [`Intent`] is the body of a server-side apply: exactly the fields that are ours, nothing else. Adding a child is
+//! one function here and one line in [`isolation_children`] or [`release_children`].
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use serde_json::{Value, json};
+
+use super::{flagd, ownership::OwnedFields};
+use crate::{
+    api::{
+        ANNOTATION_INTENT, Digest, EnvironmentClass, LABEL_CLASS, LABEL_ENVIRONMENT, LABEL_ENVIRONMENT_UID,
+        LABEL_PROJECT, Release,
+        isolation::{Access, EffectiveIsolation},
+        revision::EffectiveConfiguration,
+    },
+    domain::{canonical, settings::Settings},
+};
+
+/// The kinds of children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChildKind {
+    /// The environment's namespace. It holds all other children.
+    Namespace,
+    /// The identity of the environment's applications.
+    ServiceAccount,
+    /// The most that all pods may take together.
+    ResourceQuota,
+    /// What a container gets that asks for nothing.
+    LimitRange,
+    /// Who may talk to whom.
+    NetworkPolicy,
+    /// Who may look into the namespace.
+    RoleBinding,
+    /// The release.
+    ConfigMap,
+}
+
+impl ChildKind {
+    /// All kinds.
+    pub const ALL: [Self; 7] = [
+        Self::Namespace,
+        Self::ServiceAccount,
+        Self::ResourceQuota,
+        Self::LimitRange,
+        Self::NetworkPolicy,
+        Self::RoleBinding,
+        Self::ConfigMap,
+    ];
+
+    /// The kind's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::ResourceQuota => "ResourceQuota",
+            Self::LimitRange => "LimitRange",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::RoleBinding => "RoleBinding",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
+
+    /// The resource's plural name.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespaces",
+            Self::ServiceAccount => "serviceaccounts",
+            Self::ResourceQuota => "resourcequotas",
+            Self::LimitRange => "limitranges",
+            Self::NetworkPolicy => "networkpolicies",
+            Self::RoleBinding => "rolebindings",
+            Self::ConfigMap => "configmaps",
+        }
+    }
+
+    /// Group and version.
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::NetworkPolicy => "networking.k8s.io/v1",
+            Self::RoleBinding => "rbac.authorization.k8s.io/v1",
+            _ => "v1",
+        }
+    }
+
+    /// Fields that are objects and yet are replaced as a whole (`x-kubernetes-map-type: atomic`).
+    fn atomic_fields(self) -> &'static [&'static str] {
+        match self {
+            Self::NetworkPolicy => &["spec.podSelector"],
+            Self::RoleBinding => &["roleRef"],
+            _ => &[],
+        }
+    }
+}
+
+/// Which child: its kind and name. Its namespace is the environment's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChildId {
+    /// The kind.
+    pub kind: ChildKind,
+    /// The name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ChildId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.name)
+    }
+}
+
+/// What one child should look like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intent {
+    /// Which child.
+    pub id: ChildId,
+    /// The body of the server-side apply.
+    pub body: Value,
+    /// The value of the intent annotation: the environment's UID and the digest of the body.
+    pub mark: IntentMark,
+    /// What we own once the body was applied.
+    pub owned: OwnedFields,
+}
+
+/// The value of the intent annotation: whose child it is, and what it should look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntentMark(String);
+
+impl IntentMark {
+    fn new(environment_uid: &str, body: &Value) -> Self {
+        Self(format!("{environment_uid}:{}", canonical::digest(body).short(32)))
+    }
+
+    /// Reads an annotation's value.
+    #[must_use]
+    pub fn read(annotation: &str) -> Self {
+        Self(annotation.to_owned())
+    }
+
+    /// A short form to keep in memory and compare with. Only ever compared within one process.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.0.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The UID of the environment that the child belongs to.
+    #[must_use]
+    pub fn environment_uid(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+}
+
+/// The environment that children are made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// The project: the namespace of the custom resource.
+    pub project: &'a str,
+    /// The environment's name.
+    pub environment: &'a str,
+    /// The environment's UID.
+    pub uid: &'a str,
+    /// The environment's namespace.
+    pub namespace: &'a str,
+    /// The environment's class.
+    pub class: EnvironmentClass,
+}
+
+/// The namespace with its Pod Security labels (<https://kubernetes.io/docs/concepts/security/pod-security-admission/>).
+#[must_use]
+pub fn namespace(owner: Owner<'_>, isolation: &EffectiveIsolation) -> Intent {
+    let level = isolation.pod_security.as_str();
+    let labels = json!({
+        LABEL_CLASS: owner.class.as_str(),
+        "pod-security.kubernetes.io/enforce": level,
+        "pod-security.kubernetes.io/audit": level,
+        "pod-security.kubernetes.io/warn": level,
+    });
+    intent(owner, ChildKind::Namespace, owner.namespace, &json!({"metadata": {"labels": labels}}))
+}
+
+/// Everything that keeps the environment apart, and lets people look into it.
+#[must_use]
+pub fn isolation_children(
+    owner: Owner<'_>,
+    isolation: &EffectiveIsolation,
+    access: &[Access],
+    settings: &Settings,
+) -> Vec<Intent> {
+    let mut children = vec![
+        service_account(owner),
+        resource_quota(owner, isolation),
+        limit_range(owner, isolation),
+        default_deny(owner),
+        allow_dns(owner),
+        allow_same_namespace(owner),
+    ];
+    if !isolation.gateways.is_empty() {
+        children.push(allow_gateways(owner, isolation, settings));
+    }
+    if isolation.internet {
+        children.push(allow_internet(owner));
+    }
+    children.extend(access.iter().map(|access| role_binding(owner, access)));
+    children
+}
+
+/// The identity of the environment's applications. Nothing mounts its token unasked.
+fn service_account(owner: Owner<'_>) -> Intent {
+    intent(owner, ChildKind::ServiceAccount, "workload", &json!({"automountServiceAccountToken": false}))
+}
+
+/// A Service that opens a port on every node, or a load balancer, would go around the gateways: none of them.
+fn resource_quota(owner: Owner<'_>, isolation: &EffectiveIsolation) -> Intent {
+    let quota = &isolation.quota;
+    let hard = json!({
+        "requests.cpu": quota.cpu,
+        "requests.memory": quota.memory,
+        "limits.memory": quota.memory,
+        "requests.storage": quota.storage,
+        "pods": quota.pods.to_string(),
+        "services.loadbalancers": "0",
+        "services.nodeports": "0",
+    });
+    intent(owner, ChildKind::ResourceQuota, "environment", &json!({"spec": {"hard": hard}}))
+}
+
+fn limit_range(owner: Owner<'_>, isolation: &EffectiveIsolation) -> Intent {
+    let limits = &isolation.limits;
+    let container = json!({
+        "type": "Container",
+        "defaultRequest": {"cpu": limits.default_cpu, "memory": limits.default_memory},
+        "default": {"memory": limits.default_memory},
+    });
+    intent(owner, ChildKind::LimitRange, "environment", &json!({"spec": {"limits": [container]}}))
+}
+
+/// Ingress and egress are given although they are empty: so they are ours, and a rule that somebody adds is drift.
+fn default_deny(owner: Owner<'_>) -> Intent {
+    network_policy(owner, "default-deny", &json!(["Ingress", "Egress"]), &json!([]), &json!([]))
+}
+
+fn allow_dns(owner: Owner<'_>) -> Intent {
+    let egress = json!([{
+        "to": [{
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }],
+        "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+    }]);
+    network_policy(owner, "allow-dns", &json!(["Egress"]), &json!([]), &egress)
+}
+
+fn allow_same_namespace(owner: Owner<'_>) -> Intent {
+    let ingress = json!([{"from": [{"podSelector": {}}]}]);
+    let egress = json!([{"to": [{"podSelector": {}}]}]);
+    network_policy(owner, "allow-same-namespace", &json!(["Ingress", "Egress"]), &ingress, &egress)
+}
+
+/// A gateway is known by its namespace's name, a label that only the API server sets.
+fn allow_gateways(owner: Owner<'_>, isolation: &EffectiveIsolation, settings: &Settings) -> Intent {
+    let from: Vec<Value> = isolation
+        .gateways
+        .iter()
+        .filter_map(|gateway| settings.gateways.get(gateway))
+        .map(|namespace| json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}))
+        .collect();
+    network_policy(owner, "allow-gateways", &json!(["Ingress"]), &json!([{"from": from}]), &json!([]))
+}
+
+/// Public addresses only: no private range (RFC 1918, RFC 6598, RFC 4193), no link-local one, where clouds keep their
+/// metadata service with its credentials.
+fn allow_internet(owner: Owner<'_>) -> Intent {
+    let private = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
+    let private_v6 = ["fc00::/7", "fe80::/10"];
+    let egress = json!([{"to": [
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": private}},
+        {"ipBlock": {"cidr": "::/0", "except": private_v6}},
+    ]}]);
+    network_policy(owner, "allow-internet", &json!(["Egress"]), &json!([]), &egress)
+}
+
+fn network_policy(owner: Owner<'_>, name: &str, types: &Value, ingress: &Value, egress: &Value) -> Intent {
+    let spec = json!({"podSelector": {}, "policyTypes": types, "ingress": ingress, "egress": egress});
+    intent(owner, ChildKind::NetworkPolicy, name, &json!({"spec": spec}))
+}
+
+/// `ServiceAccounts` come from the project's own namespace, never from another one.
+fn role_binding(owner: Owner<'_>, access: &Access) -> Intent {
+    let subject =
+        |kind: &str, name: &String| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
+    let users = access.users.iter().map(|name| subject("User", name));
+    let groups = access.groups.iter().map(|name| subject("Group", name));
+    let accounts = access
+        .service_accounts
+        .iter()
+        .map(|name| json!({"kind": "ServiceAccount", "name": name, "namespace": owner.project}));
+    let body = json!({
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": access.role},
+        "subjects": users.chain(groups).chain(accounts).collect::<Vec<_>>(),
+    });
+    intent(owner, ChildKind::RoleBinding, &format!("access-{}", access.role), &body)
+}
+
+/// The name of the `ConfigMap` that holds variables with this digest.
+#[must_use]
+pub fn variables_name(digest: &Digest) -> String {
+    format!("variables-{}", digest.short(10))
+}
+
+/// The name of the `ConfigMap` that holds flags with this digest.
+#[must_use]
+pub fn flags_name(digest: &Digest) -> String {
+    format!("flags-{}", digest.short(10))
+}
+
+/// The release's content: immutable `ConfigMaps` that are named by what they hold, so that none of them ever changes.
+#[must_use]
+pub fn release_children(owner: Owner<'_>, release: &Release, config: &EffectiveConfiguration) -> [Intent; 2] {
+    let plain = config.variables.iter().filter_map(|variable| Some((variable.name.clone(), variable.value.clone()?)));
+    let variables: serde_json::Map<String, Value> = plain.map(|(name, value)| (name, Value::String(value))).collect();
+    let flags = json!({"flags.json": flagd::document(&config.flags).to_string()});
+    [
+        intent(owner, ChildKind::ConfigMap, &release.variables, &json!({"immutable": true, "data": variables})),
+        intent(owner, ChildKind::ConfigMap, &release.flags, &json!({"immutable": true, "data": flags})),
+    ]
+}
+
+/// The one `ConfigMap` with a stable name: it points at what applies now.
+#[must_use]
+pub fn release_pointer(owner: Owner<'_>, release: &Release) -> Intent {
+    let mut data = json!({
+        "project": owner.project,
+        "environment": owner.environment,
+        "revision": release.revision.to_string(),
+        "configDigest": release.config_digest.to_string(),
+        "variables": release.variables,
+        "flags": release.flags,
+    });
+    if let (Some(version), Some(digest)) = (&release.version, &release.version_digest) {
+        data["version"] = json!(version);
+        data["versionDigest"] = json!(digest);
+    }
+    intent(owner, ChildKind::ConfigMap, "release", &json!({"data": data}))
+}
+
+/// Completes a body with identity, labels and the intent annotation.
+///
+/// The labels are ours alone: none that Argo CD or Flux would take for theirs, so neither adopts or prunes a child.
+fn intent(owner: Owner<'_>, kind: ChildKind, name: &str, content: &Value) -> Intent {
+    let mut body = content.clone();
+    body["apiVersion"] = json!(kind.api_version());
+    body["kind"] = json!(kind.as_str());
+    body["metadata"]["name"] = json!(name);
+    if kind != ChildKind::Namespace {
+        body["metadata"]["namespace"] = json!(owner.namespace);
+    }
+    body["metadata"]["labels"][LABEL_PROJECT] = json!(owner.project);
+    body["metadata"]["labels"][LABEL_ENVIRONMENT] = json!(owner.environment);
+    body["metadata"]["labels"][LABEL_ENVIRONMENT_UID] = json!(owner.uid);
+    let mark = IntentMark::new(owner.uid, &body);
+    body["metadata"]["annotations"][ANNOTATION_INTENT] = json!(mark.0);
+    let owned = OwnedFields::of_body(&body, kind.atomic_fields());
+    Intent { id: ChildId { kind, name: name.to_owned() }, body, mark, owned }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::environment::isolation;
+
+    const OWNER: Owner<'_> = Owner {
+        project: "pf-872",
+        environment: "staging",
+        uid: "u-1",
+        namespace: "pf-872--staging",
+        class: EnvironmentClass::Staging,
+    };
+
+    fn settings() -> Settings {
+        Settings { gateways: [("public".to_owned(), "gateway-system".to_owned())].into(), ..Settings::default() }
+    }
+
+    fn names(class: EnvironmentClass) -> Vec<String> {
+        let isolation = isolation::effective(class, None, &settings()).unwrap();
+        isolation_children(OWNER, &isolation, &[], &settings()).iter().map(|intent| intent.id.to_string()).collect()
+    }
+
+    #[test]
+    fn every_child_carries_the_mark_of_its_environment_and_its_namespace() {
+        let isolation = isolation::effective(EnvironmentClass::Development, None, &settings()).unwrap();
+        for child in isolation_children(OWNER, &isolation, &[], &settings()) {
+            assert_eq!(child.body["metadata"]["labels"][LABEL_ENVIRONMENT_UID], "u-1", "{}", child.id);
+            assert_eq!(child.body["metadata"]["namespace"], "pf-872--staging", "{}", child.id);
+            assert_eq!(child.mark.environment_uid(), "u-1");
+        }
+    }
+
+    #[test]
+    fn only_development_reaches_the_internet() {
+        assert!(names(EnvironmentClass::Development).contains(&"NetworkPolicy allow-internet".to_owned()));
+        assert!(!names(EnvironmentClass::Production).contains(&"NetworkPolicy allow-internet".to_owned()));
+    }
+
+    #[test]
+    fn the_mark_changes_with_the_intent_and_only_then() {
+        let isolation = isolation::effective(EnvironmentClass::Staging, None, &settings()).unwrap();
+        let mut larger = isolation.clone();
+        larger.quota.pods += 1;
+        assert_eq!(resource_quota(OWNER, &isolation).mark, resource_quota(OWNER, &isolation).mark);
+        assert_ne!(resource_quota(OWNER, &isolation).mark, resource_quota(OWNER, &larger).mark);
+    }
+
+    #[test]
+    fn secret_references_are_not_in_the_variables_config_map() {
+        let config: EffectiveConfiguration = serde_json::from_value(json!({"variables": [
+            {"name": "API_KEY", "vault": {"path": "payments", "key": "api_key"}, "since": 1},
+            {"name": "BASE_URL", "value": "https://x", "since": 1},
+        ]}))
+        .unwrap();
+        let digest = Digest::of(b"");
+        let release = Release {
+            revision: crate::api::RevisionNumber::FIRST,
+            version: None,
+            version_digest: None,
+            config_digest: digest,
+            variables: variables_name(&digest),
+            flags: flags_name(&digest),
+            since: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let [variables, _] = release_children(OWNER, &release, &config);
+        assert_eq!(variables.body["data"], json!({"BASE_URL": "https://x"}));
+    }
+}

@@ -1,0 +1,125 @@
+//! Events: what happened, told to people once.
+//!
+//! An event about the state is made from the difference between two statuses, so a state that stays tells nothing.
+//! Events about writes are made where the write is known.
+
+use super::{children::ChildId, snapshot::Difference};
+use crate::api::{
+    Condition, ConditionStatus, EnvironmentPhase, EnvironmentRevisionSpec, PlatformEnvironmentStatus,
+    condition::{EXPIRING, READY, RECONCILING, Reason, STALLED},
+};
+
+/// Something that happened to an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whether a person should look.
+    pub warning: bool,
+    /// One word for programs.
+    pub reason: String,
+    /// What was done or attempted.
+    pub action: &'static str,
+    /// A sentence for people.
+    pub note: String,
+}
+
+/// What changed from one status to the next.
+#[must_use]
+pub fn of_status(old: Option<&PlatformEnvironmentStatus>, new: &PlatformEnvironmentStatus) -> Vec<Event> {
+    let mut events = vec![];
+    let before = |name: &str| old.and_then(|status| find(&status.conditions, name));
+    let blocked = [STALLED, RECONCILING].into_iter().filter_map(|name| find(&new.conditions, name));
+    for condition in blocked.filter(|condition| condition.reason != Reason::Terminating.as_str()) {
+        if before(&condition.r#type).is_none_or(|old| old.reason != condition.reason) {
+            events.push(Event {
+                warning: true,
+                reason: condition.reason.clone(),
+                action: "Reconcile",
+                note: condition.message.clone(),
+            });
+        }
+    }
+    let was_blocked = before(READY).is_some_and(|ready| ready.status == ConditionStatus::False);
+    if let Some(ready) =
+        find(&new.conditions, READY).filter(|ready| was_blocked && ready.status == ConditionStatus::True)
+    {
+        events.push(Event {
+            warning: false,
+            reason: "Recovered".into(),
+            action: "Reconcile",
+            note: ready.message.clone(),
+        });
+    }
+    if let (Some(expiring), None) = (find(&new.conditions, EXPIRING), before(EXPIRING)) {
+        events.push(Event {
+            warning: true,
+            reason: expiring.reason.clone(),
+            action: "Expire",
+            note: expiring.message.clone(),
+        });
+    }
+    let terminating = |status: &PlatformEnvironmentStatus| status.phase == Some(EnvironmentPhase::Terminating);
+    if terminating(new) && !old.is_some_and(terminating) {
+        let note = "The environment is being deleted with all that belongs to it".to_owned();
+        events.push(Event { warning: false, reason: "Terminating".into(), action: "Delete", note });
+    }
+    events
+}
+
+fn find<'a>(conditions: &'a [Condition], name: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.r#type == name)
+}
+
+/// A revision was made.
+#[must_use]
+pub fn of_revision(record: &EnvironmentRevisionSpec) -> Event {
+    let version = record.version.as_ref().map_or("no version", |version| &version.name);
+    let base = record
+        .base
+        .as_ref()
+        .map_or(String::new(), |base| format!(" cloned from {}-{}", base.environment, base.revision));
+    let mut changed: Vec<String> = vec![];
+    for (what, changes) in [("variables", &record.changes.variables), ("flags", &record.changes.flags)] {
+        for (how, names) in [("added", &changes.added), ("removed", &changes.removed), ("changed", &changes.changed)] {
+            if !names.is_empty() {
+                changed.push(format!("{what} {how}: {}", names.join(", ")));
+            }
+        }
+    }
+    let changed = if changed.is_empty() { String::new() } else { format!("; {}", changed.join("; ")) };
+    let note = format!("Revision {}{base}: {version}{changed}", record.revision);
+    Event { warning: false, reason: record.cause.as_str().to_owned(), action: "Commit", note: shortened(note) }
+}
+
+/// A child was put right after somebody changed or deleted it. A child that we ourselves intend otherwise, or that
+/// was never there, is no news.
+#[must_use]
+pub fn of_repair(child: &ChildId, difference: &Difference, was_complete: bool) -> Option<Event> {
+    let what = match difference {
+        Difference::Changed { by: Some(by), .. } => format!("was changed by {by}"),
+        Difference::Changed { by: None, .. } => "was changed".to_owned(),
+        Difference::Missing if was_complete => "was missing".to_owned(),
+        Difference::Missing | Difference::Outdated { .. } => return None,
+    };
+    let note = format!("{child} {what} and was put right");
+    Some(Event { warning: true, reason: "DriftRepaired".into(), action: "Repair", note })
+}
+
+/// The namespace stays.
+#[must_use]
+pub fn of_retained(namespace: &str) -> Event {
+    let note = format!(
+        "The namespace {namespace} stays as it is, because deletionPolicy is Retain; nobody manages it any longer"
+    );
+    Event { warning: false, reason: "Retained".into(), action: "Delete", note }
+}
+
+/// The API server takes 1024 bytes (events.k8s.io/v1).
+fn shortened(mut note: String) -> String {
+    const MOST: usize = 1000;
+    if note.len() > MOST {
+        let end = (0..=MOST).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0);
+        note.truncate(end);
+        note.push('…');
+    }
+    note
+}

@@ -1,0 +1,184 @@
+//! The release: whether a new revision is due, and what it says.
+
+use super::{
+    config, naming,
+    plan::Hold,
+    snapshot::{Base, BaseEnvironment, Snapshot},
+};
+use crate::{
+    api::{
+        ANNOTATION_CHANGED_BY, ANNOTATION_CREATED_BY, Cause, Digest, EnvironmentRevisionSpec, Release, RevisionNumber,
+        condition::{self, Reason},
+        revision::{DeclaredConfiguration, EffectiveConfiguration, RevisionReference, VersionReference},
+    },
+    domain::{
+        canonical,
+        revision::{RevisionRecord, chain},
+    },
+};
+
+/// What should become of the release.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Proposal {
+    /// It is as it should be.
+    Keep(Release),
+    /// Make this revision.
+    Commit(Box<EnvironmentRevisionSpec>),
+    /// Nobody can say before this revision, by name, was read.
+    Read(String),
+}
+
+/// The release that a revision makes.
+#[must_use]
+pub fn of(record: &EnvironmentRevisionSpec) -> Release {
+    RevisionRecord::from(record).release()
+}
+
+/// Compares the history with the spec.
+pub fn propose(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
+    if snapshot.former_history {
+        let message = format!(
+            "The history of a former environment named {} is still there; this one starts when it is gone. If it does \
+             not go, look at the finalizers of its EnvironmentRevisions",
+            snapshot.name()
+        );
+        return Err(Hold { retry: true, ..Hold::waiting(Reason::FormerHistory, condition::CONFIG_READY, message) });
+    }
+    match &snapshot.latest {
+        None => first(snapshot),
+        Some(latest) => following(snapshot, latest),
+    }
+}
+
+/// What the first revision starts from.
+struct Origin {
+    cause: Cause,
+    base: Option<RevisionReference>,
+    version: Option<VersionReference>,
+    config: EffectiveConfiguration,
+}
+
+fn first(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
+    let nothing = EffectiveConfiguration::default();
+    let origin = match &snapshot.base {
+        Base::Nothing => Origin { cause: Cause::Created, base: None, version: None, config: nothing },
+        Base::Version(name, None) => return Err(version_not_found(name)),
+        Base::Version(_, version @ Some(_)) => {
+            Origin { cause: Cause::Created, base: None, version: version.clone(), config: nothing }
+        }
+        Base::Environment(base) => match clone_of(snapshot, base)? {
+            Ok(origin) => origin,
+            Err(read) => return Ok(Proposal::Read(read)),
+        },
+    };
+    let spec = &snapshot.environment.spec.config;
+    let merged = config::merge(spec, &DeclaredConfiguration::default(), &origin.config, RevisionNumber::FIRST);
+    let changes = config::changes(&origin.config, &merged);
+    Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
+        environment: snapshot.name().to_owned(),
+        environment_uid: snapshot.uid().to_owned(),
+        revision: RevisionNumber::FIRST,
+        cause: origin.cause,
+        base: origin.base,
+        version: origin.version,
+        config_digest: config::digest(&merged),
+        config: merged,
+        declared: config::declared(spec),
+        changes,
+        actor: actor(snapshot, ANNOTATION_CREATED_BY),
+        timestamp: whole_seconds(snapshot),
+        previous: None,
+        digest: Digest::of(b""),
+    }))))
+}
+
+fn version_not_found(name: &str) -> Hold {
+    let message = format!(
+        "spec.baseFrom.version: there is no PlatformVersion {name} in this project; publish it, or create the \
+         environment anew from another version"
+    );
+    Hold::waiting(Reason::VersionNotFound, condition::CONFIG_READY, message)
+}
+
+/// The clone's origin, or the name of the base's revision that has to be read first.
+fn clone_of(snapshot: &Snapshot<'_>, base: &BaseEnvironment) -> Result<Result<Origin, String>, Hold> {
+    if let Some(circle) = &base.circle {
+        let message = format!(
+            "spec.baseFrom.environment: {} are cloned from each other in a circle, so none of them can start; delete \
+             one of them and create it from nothing or from a version",
+            circle.join(", ")
+        );
+        return Err(Hold::stalled(Reason::BaseCycle, condition::CONFIG_READY, message));
+    }
+    let waiting = |reason, message: String| Err(Hold::waiting(reason, condition::CONFIG_READY, message));
+    let name = &base.name;
+    if !base.exists {
+        let message = format!(
+            "spec.baseFrom.environment: there is no environment {name} in this project; create it, or create this \
+             environment anew from another base"
+        );
+        return waiting(Reason::BaseNotFound, message);
+    }
+    if base.terminating {
+        let message = format!(
+            "spec.baseFrom.environment: {name} is being deleted and cannot be cloned any more; create this environment \
+             anew from another base"
+        );
+        return waiting(Reason::BaseTerminating, message);
+    }
+    let Some(latest) = base.latest.as_ref().filter(|latest| latest.version.is_some()) else {
+        let message = format!(
+            "spec.baseFrom.environment: {name} has no version yet, so there is nothing to clone; this goes on as soon \
+             as it has one"
+        );
+        return waiting(Reason::BaseHasNoVersion, message);
+    };
+    let revision = naming::revision(name, latest.number);
+    let Some(record) = snapshot.revisions.get(&revision) else { return Ok(Err(revision)) };
+    Ok(Ok(Origin {
+        cause: Cause::Cloned,
+        base: Some(RevisionReference { environment: name.clone(), revision: latest.number }),
+        version: record.spec.version.clone(),
+        config: config::inherited(&record.spec.config),
+    }))
+}
+
+fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposal, Hold> {
+    let spec = &snapshot.environment.spec.config;
+    let declared = config::declared(spec);
+    if canonical::digest(&declared) == latest.declared_digest {
+        return Ok(Proposal::Keep(latest.release()));
+    }
+    let name = naming::revision(snapshot.name(), latest.number);
+    let Some(current) = snapshot.revisions.get(&name) else { return Ok(Proposal::Read(name)) };
+    let number = latest.number.next();
+    let merged = config::merge(spec, &current.spec.declared, &current.spec.config, number);
+    Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
+        environment: snapshot.name().to_owned(),
+        environment_uid: snapshot.uid().to_owned(),
+        revision: number,
+        cause: Cause::ConfigChanged,
+        base: None,
+        version: latest.version.clone(),
+        config_digest: config::digest(&merged),
+        changes: config::changes(&current.spec.config, &merged),
+        config: merged,
+        declared,
+        actor: actor(snapshot, ANNOTATION_CHANGED_BY),
+        timestamp: whole_seconds(snapshot),
+        previous: Some(latest.digest),
+        digest: Digest::of(b""),
+    }))))
+}
+
+/// Who acted, as the API server stamped it.
+fn actor(snapshot: &Snapshot<'_>, annotation: &str) -> String {
+    let annotations = snapshot.environment.metadata.annotations.as_ref();
+    let stamped = annotations.and_then(|annotations| annotations.get(annotation));
+    stamped.filter(|actor| !actor.is_empty()).map_or("unknown", String::as_str).chars().take(512).collect()
+}
+
+/// Kubernetes keeps whole seconds.
+fn whole_seconds(snapshot: &Snapshot<'_>) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(snapshot.now.as_second()).unwrap_or(snapshot.now)
+}
