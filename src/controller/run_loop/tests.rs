@@ -278,7 +278,7 @@ async fn the_state_of_the_queue_tells_of_progress() {
     for name in ["a", "b"] {
         world.trigger.now(key(name));
     }
-    world.trigger.after(key("c"), Duration::from_secs(300));
+    world.trigger.after(key("c"), Duration::from_mins(5));
     world.pass(10).await;
     let ten = Some(Duration::from_secs(10));
     let expected = QueueState { ready: 1, waiting: 1, in_flight: 1, oldest_ready: ten, since_progress: ten };

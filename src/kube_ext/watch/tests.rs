@@ -107,7 +107,7 @@ impl Answer {
 }
 
 fn lines(events: &[Value]) -> String {
-    events.iter().map(|event| format!("{event}\n")).collect()
+    events.iter().flat_map(|event| [event.to_string(), "\n".into()]).collect()
 }
 
 fn object(name: &str, version: u64) -> Value {

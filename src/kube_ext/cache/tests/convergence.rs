@@ -31,7 +31,7 @@ struct Relist {
 }
 
 enum Answer {
-    Written(Object),
+    Written(Box<Object>),
     Gone(ObjectKey, Uid),
 }
 
@@ -88,28 +88,24 @@ impl Cluster {
             return;
         }
         match self.answers.swap_remove(index.index(self.answers.len())) {
-            Answer::Written(object) => self.world.cache.written(object),
+            Answer::Written(object) => self.world.cache.written(*object),
             Answer::Gone(key, uid) => self.world.cache.remove_written(&key, &uid),
         }
     }
 
     /// One event of the watch, or of the list that it begins with.
     fn deliver_event(&mut self) {
-        match &mut self.relist {
-            Some(relist) => match relist.to_list.pop_front() {
-                Some(object) => self.world.cache.apply(Event::InitApply(object)),
-                None => {
-                    self.world.cache.apply(Event::InitDone);
-                    self.watched = relist.at;
-                    self.relist = None;
-                }
-            },
-            None => {
-                if let Some((event, _)) = self.history.get(self.watched) {
-                    self.watched += 1;
-                    self.world.cache.apply(event.clone());
-                }
+        if let Some(relist) = &mut self.relist {
+            if let Some(object) = relist.to_list.pop_front() {
+                self.world.cache.apply(Event::InitApply(object));
+            } else {
+                self.world.cache.apply(Event::InitDone);
+                self.watched = relist.at;
+                self.relist = None;
             }
+        } else if let Some((event, _)) = self.history.get(self.watched) {
+            self.watched += 1;
+            self.world.cache.apply(event.clone());
         }
     }
 
@@ -125,7 +121,7 @@ impl Cluster {
         match step {
             Step::WeWrite(name) => {
                 let written = self.write(name);
-                self.answers.push(Answer::Written(written));
+                self.answers.push(Answer::Written(Box::new(written)));
             }
             Step::WeDelete(name) => {
                 if let Some(metadata) = self.delete(name).map(|deleted| deleted.metadata) {
@@ -156,7 +152,7 @@ impl Cluster {
     fn settle_answers(&mut self) {
         while let Some(answer) = self.answers.pop() {
             match answer {
-                Answer::Written(object) => self.world.cache.written(object),
+                Answer::Written(object) => self.world.cache.written(*object),
                 Answer::Gone(key, uid) => self.world.cache.remove_written(&key, &uid),
             }
         }
@@ -194,7 +190,9 @@ proptest! {
         answers_first: bool,
     ) {
         let mut cluster = Cluster::new();
-        steps.iter().for_each(|step| cluster.step(step));
+        for step in &steps {
+            cluster.step(step);
+        }
         cluster.settle(answers_first);
 
         let held: BTreeMap<_, _> = cluster.world.cache.keys().into_iter()
