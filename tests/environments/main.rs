@@ -14,4 +14,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod cloning;
+mod configuration;
+mod crash;
 mod creation;
+mod deletion;
+mod drift;
+mod examples;
+mod process;
+mod status;
+mod ttl;

@@ -37,8 +37,17 @@ impl Child {
     pub fn patch_as(&self, manager: &str, patch: &Value) -> Value {
         let patch = patch.to_string();
         let manager = format!("--field-manager={manager}");
-        let args =
-            ["patch", &self.kind, &self.name, "--namespace", &self.namespace, "--type=merge", &manager, "--patch", &patch];
+        let args = [
+            "patch",
+            &self.kind,
+            &self.name,
+            "--namespace",
+            &self.namespace,
+            "--type=merge",
+            &manager,
+            "--patch",
+            &patch,
+        ];
         self.cluster.kubectl().json(args).unwrap()
     }
 

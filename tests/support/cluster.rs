@@ -76,6 +76,11 @@ impl Cluster {
         self.plane.kubectl()
     }
 
+    /// `kubectl` with this kubeconfig.
+    pub fn kubectl_as(&self, kubeconfig: PathBuf) -> Kubectl {
+        self.plane.kubectl_as(kubeconfig)
+    }
+
     /// The kubeconfig of the operator's own `ServiceAccount`.
     pub fn operator_kubeconfig(&self) -> &Path {
         &self.operator_kubeconfig
@@ -89,7 +94,7 @@ impl Cluster {
     /// An object, if it is there. `args` say which, as for `kubectl get`.
     #[track_caller]
     pub fn get(&self, args: &[&str]) -> Option<Value> {
-        let get = ["get", "--ignore-not-found", "--output", "json"];
+        let get = ["get", "--ignore-not-found", "--show-managed-fields", "--output", "json"];
         let text = self.kubectl().run(get.iter().chain(args)).unwrap();
         (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap())
     }
@@ -97,7 +102,7 @@ impl Cluster {
     /// Objects. `args` say which, as for `kubectl get`.
     #[track_caller]
     pub fn list(&self, args: &[&str]) -> Vec<Value> {
-        let list = self.kubectl().json(["get"].iter().chain(args)).unwrap();
+        let list = self.kubectl().json(["get", "--show-managed-fields"].iter().chain(args)).unwrap();
         list["items"].as_array().unwrap().clone()
     }
 

@@ -171,7 +171,11 @@ impl<'project> Environment<'project> {
         });
         match seen {
             Ok(object) => object,
-            Err(error) => panic!("{}: {error}; it is {:#}", self.name, last.map(|mut last| last["status"].take()).unwrap_or_default()),
+            Err(error) => panic!(
+                "{}: {error}; it is {:#}",
+                self.name,
+                last.map(|mut last| last["status"].take()).unwrap_or_default()
+            ),
         }
     }
 
@@ -280,8 +284,10 @@ impl<'project> Environment<'project> {
         let selector = format!("spec.environment={}", self.name);
         let list = ["erev", "--namespace", self.project.namespace(), "--field-selector", &selector];
         let revisions = self.project.cluster().list(&list);
-        let mut specs: Vec<_> =
-            revisions.into_iter().map(|object| serde_json::from_value::<EnvironmentRevision>(object).unwrap().spec).collect();
+        let mut specs: Vec<_> = revisions
+            .into_iter()
+            .map(|object| serde_json::from_value::<EnvironmentRevision>(object).unwrap().spec)
+            .collect();
         specs.sort_by_key(|spec| spec.revision);
         specs
     }

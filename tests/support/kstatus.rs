@@ -33,7 +33,11 @@ pub fn of(object: &Value) -> Kstatus {
         return Kstatus::InProgress;
     }
     // Without the condition kstatus takes an object for current: that is why the schema has a default.
-    if status_of(object, "Ready").is_none_or(|status| status == "True") { Kstatus::Current } else { Kstatus::InProgress }
+    if status_of(object, "Ready").is_none_or(|status| status == "True") {
+        Kstatus::Current
+    } else {
+        Kstatus::InProgress
+    }
 }
 
 /// The rules that hold for each state of an environment, whatever it is going through.
@@ -41,7 +45,11 @@ pub fn of(object: &Value) -> Kstatus {
 pub fn check(object: &Value) {
     let say = || format!("{:#}", object["status"]);
     for name in ["Stalled", "Reconciling"] {
-        assert!(status_of(object, name).is_none_or(|status| status == "True"), "{name} is there and not True: {}", say());
+        assert!(
+            status_of(object, name).is_none_or(|status| status == "True"),
+            "{name} is there and not True: {}",
+            say()
+        );
     }
     let blocked = status_of(object, "Stalled").is_some() || status_of(object, "Reconciling").is_some();
     assert!(

@@ -14,8 +14,8 @@ mod watch;
 use std::time::Duration;
 
 pub use audit::Request;
-pub use child::Child;
-pub use cluster::{Cluster, Exclusive};
+pub use child::{Child, content as child_content};
+pub use cluster::Cluster;
 use devcluster::wait_until;
 pub use environment::{Builder, Environment, condition};
 pub use operator::Operator;

@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::Path,
     process::{Command, ExitStatus},
 };
 
@@ -40,12 +41,16 @@ impl Operator {
 
     /// Starts the operator and does not wait.
     pub fn spawn(cluster: &Cluster) -> Self {
-        let address = free_address();
-        let mut command = Self::command(&["run", "--gateway", "public=gateway-system"]);
-        command.arg("--kubeconfig").arg(cluster.operator_kubeconfig());
-        command.args(["--listen", &address.to_string()]);
         let log = cluster.dir().join("logs/environment-manager.log");
-        let process = Supervised::spawn(&command, &log).unwrap();
+        Self::spawn_with(cluster.operator_kubeconfig(), &log, &["--gateway", "public=gateway-system"])
+    }
+
+    /// Starts the operator with this kubeconfig and does not wait.
+    pub fn spawn_with(kubeconfig: &Path, log: &Path, args: &[&str]) -> Self {
+        let address = free_address();
+        let mut command = Self::command(&["run"]);
+        command.args(args).arg("--kubeconfig").arg(kubeconfig).args(["--listen", &address.to_string()]);
+        let process = Supervised::spawn(&command, log).unwrap();
         Self { process, address }
     }
 
@@ -83,16 +88,6 @@ impl Operator {
     pub fn terminate(mut self) -> ExitStatus {
         self.process.terminate();
         self.process.wait().unwrap()
-    }
-
-    /// Holds it where it is, as a machine without processor time would.
-    pub fn pause(&mut self) {
-        self.process.signal("STOP");
-    }
-
-    /// Lets it go on.
-    pub fn resume(&mut self) {
-        self.process.signal("CONT");
     }
 }
 

@@ -28,20 +28,24 @@ pub struct State {
 }
 
 impl Watch {
-    /// Begins to watch.
+    /// Begins to watch. A watch that ends, as when the definition of the kind is changed, is followed by another.
     pub fn start(kubectl: &Kubectl) -> Self {
         let watch = Self::default();
-        let args = ["get", "penv", "--all-namespaces", "--watch", "--output-watch-events", "--output", "json"];
-        let mut process =
-            kubectl.command(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
-        let seen = watch.clone();
-        thread::spawn(move || {
-            let events = Deserializer::from_reader(output).into_iter::<Value>();
-            events.map_while(Result::ok).for_each(|event| seen.add(event));
-            process.wait()
-        });
+        let (seen, kubectl) = (watch.clone(), kubectl.clone());
+        thread::spawn(move || while seen.follow(&kubectl).is_ok() {});
         watch
+    }
+
+    fn follow(&self, kubectl: &Kubectl) -> std::io::Result<()> {
+        let args = ["get", "penv", "--all-namespaces", "--watch", "--output-watch-events", "--output", "json"];
+        let mut command = kubectl.command(args);
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        if let Some(output) = process.stdout.take() {
+            let events = Deserializer::from_reader(BufReader::new(output)).into_iter::<Value>();
+            events.map_while(Result::ok).for_each(|event| self.add(event));
+        }
+        process.kill()?;
+        process.wait().map(drop)
     }
 
     fn add(&self, mut event: Value) {
