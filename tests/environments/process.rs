@@ -71,9 +71,8 @@ fn metrics_count_environments_reconciles_requests_and_the_queue() {
 
 #[test]
 fn an_operator_without_a_cluster_is_alive_and_not_ready_and_ends_in_order() {
-    let directory = std::env::temp_dir().join(format!("environment-manager-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let kubeconfig = directory.join("kubeconfig");
+    let directory = tempfile::tempdir().unwrap();
+    let (kubeconfig, log) = (directory.path().join("kubeconfig"), directory.path().join("log"));
     let nowhere = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
         "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
@@ -81,18 +80,17 @@ fn an_operator_without_a_cluster_is_alive_and_not_ready_and_ends_in_order() {
         "users": [{"name": "u", "user": {"token": "t"}}],
     });
     std::fs::write(&kubeconfig, nowhere.to_string()).unwrap();
-    let operator = Operator::spawn_with(&kubeconfig, &directory.join("log"), &["--log-format", "json"]);
+    let operator = Operator::spawn_with(&kubeconfig, &log, &["--log-format", "json"]);
     let alive = eventually("the operator's server", || operator.get("/healthz"));
     assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
     let not_ready = operator.get("/readyz").unwrap();
     assert!(not_ready.starts_with("HTTP/1.1 503"), "{not_ready}");
     assert!(body(&not_ready).contains("platformenvironments"), "{not_ready}");
     assert_eq!(operator.terminate().code(), Some(0));
-    let log = std::fs::read_to_string(directory.join("log")).unwrap();
+    let log = std::fs::read_to_string(log).unwrap();
     for line in log.lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
     }
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]
@@ -135,7 +133,7 @@ fn help_explains_each_flag_and_names_its_variable() {
             continue;
         };
         let mut text = line.to_owned();
-        while let Some(next) = lines.next_if(|next| !next.trim_start().starts_with('-')) {
+        while let Some(next) = lines.next_if(|next| !next.trim_start().starts_with("--")) {
             text.push_str(next);
         }
         flags.insert(flag.to_owned(), text);
@@ -152,14 +150,12 @@ fn help_explains_each_flag_and_names_its_variable() {
 
 #[test]
 fn a_variable_does_what_its_flag_does() {
-    let directory = std::env::temp_dir().join(format!("environment-manager-variable-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let log = directory.join("log");
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
     let mut command = Operator::command(&["run"]);
     command.env("ENVIRONMENT_MANAGER_LISTEN", "127.0.0.1:0").env("ENVIRONMENT_MANAGER_LOG_FORMAT", "json");
     command.env("ENVIRONMENT_MANAGER_KUBECONFIG", Cluster::shared().operator_kubeconfig());
     run_until_it_logs(&command, &log, "127.0.0.1:0");
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
 fn run_until_it_logs(command: &Command, log: &Path, words: &str) {

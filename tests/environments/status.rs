@@ -206,7 +206,7 @@ fn a_restart_writes_nothing_and_reads_no_child() {
         writes.iter().filter(|write| write.namespace != dev.namespace() && write.name != "dev").collect();
     assert!(foreign.is_empty(), "{foreign:#?}");
     let resources: Vec<&str> = writes.iter().map(|write| write.resource.as_str()).collect();
-    assert_eq!(resources, ["resourcequotas", "rolebindings", "platformenvironments/status"], "{writes:#?}");
+    assert_eq!(resources, ["resourcequotas", "platformenvironments/status"], "{writes:#?}");
     drop(operator);
 }
 
@@ -215,7 +215,7 @@ fn what_is_said_is_events_that_a_person_can_read() {
     let project = Project::new("shop");
     project.version("v1.4.3");
     let dev = project.environment("dev").from_version("v1.4.3").variable("A", "1").ready();
-    dev.edit_and_wait(json!({"config": {"flags": [{"name": "BETA_FORM", "enabled": true}]}}));
+    dev.edit_and_wait(json!({"config": {"variables": null, "flags": [{"name": "BETA_FORM", "enabled": true}]}}));
     dev.wait_event("Created", &["Revision 1: v1.4.3; variables added: A"]);
     dev.wait_event("ConfigChanged", &["Revision 2: v1.4.3; variables removed: A; flags added: BETA_FORM"]);
     let described = project.kubectl(&["describe", "penv", "dev"]);

@@ -218,8 +218,11 @@ impl<'project> Environment<'project> {
 
     /// As [`Self::edit`], when the API server may refuse.
     pub fn try_edit(&self, spec: Value) -> devcluster::Result<String> {
-        let patch = json!({"spec": spec}).to_string();
-        self.project.try_kubectl(&["patch", "penv", &self.name, "--type", "merge", "--patch", &patch])
+        // In a file, since an argument has less room than an environment.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, json!({"spec": spec}).to_string()).unwrap();
+        let file = file.path().to_str().unwrap();
+        self.project.try_kubectl(&["patch", "penv", &self.name, "--type", "merge", "--patch-file", file])
     }
 
     /// Changes its spec and waits until that is done.

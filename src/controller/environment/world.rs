@@ -154,7 +154,7 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// Reads a child's metadata. `None` if it names no environment, by label or by our own annotation.
+    /// Reads a child's metadata. `None` if it names no environment, by our own annotation or by label.
     #[must_use]
     pub fn of(metadata: &ObjectMeta) -> Option<Self> {
         let ours = our_fields(metadata);
@@ -162,7 +162,8 @@ impl Tracked {
         let labelled =
             metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_ENVIRONMENT_UID)).map(String::as_str);
         let mark = mark.map(IntentMark::read);
-        let environment_uid = labelled.or(mark.as_ref().map(IntentMark::environment_uid))?;
+        // The mark first: it is ours by `managedFields`, while anybody may have written another UID into the label.
+        let environment_uid = mark.as_ref().map(IntentMark::environment_uid).or(labelled)?;
         Some(Self {
             environment_uid: environment_uid.into(),
             mark: mark.as_ref().map(IntentMark::hash),
