@@ -315,3 +315,6 @@ fn obsolete(snapshot: &Snapshot<'_>, intended: &Intended<'_>, release: &Release,
         .map(|child| Action::Delete(child.id.clone(), child.uid.clone()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
