@@ -1,6 +1,7 @@
 //! Environment Manager: the environments of a no-code platform, their versions and their configuration.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod domain;

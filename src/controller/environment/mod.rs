@@ -19,7 +19,7 @@ use kube::{
 use serde_json::json;
 
 use self::{
-    act::{Executor, Subject},
+    act::{Acted, Executor, Subject},
     world::{World, environment_of_revision},
 };
 use super::{
@@ -32,7 +32,7 @@ use crate::{
         environment::{
             events, naming,
             plan::{Action, Read, Rest, Step, plan},
-            snapshot::{Base, BaseEnvironment, Failure, NamespaceReport, Snapshot},
+            snapshot::{Base, BaseEnvironment, NamespaceReport, Snapshot},
         },
         settings::Settings,
     },
@@ -87,7 +87,7 @@ impl Waiting {
 struct Live {
     revisions: BTreeMap<String, EnvironmentRevision>,
     namespace: Option<NamespaceReport>,
-    failures: Vec<Failure>,
+    acted: Acted,
 }
 
 impl EnvironmentController {
@@ -113,7 +113,7 @@ impl EnvironmentController {
                 }
                 Step::Act(actions) => {
                     drop(snapshot);
-                    live.failures = self.act(key, &environment, &actions).await?;
+                    live.acted = self.act(key, &environment, &actions).await?;
                     live.namespace = None;
                 }
                 Step::Rest(rest) => {
@@ -147,6 +147,8 @@ impl EnvironmentController {
         let base = if latest.is_none() { self.base(key, environment) } else { Base::Nothing };
         let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
         let mut children = self.world.children_of(&namespace, uid);
+        children.retain(|child| live.acted.found.iter().all(|found| found.id != child.id));
+        children.extend(live.acted.found.iter().cloned());
         for child in &mut children {
             child.owned = child.owned.map(|actual| self.executor.foretold(actual));
         }
@@ -161,7 +163,7 @@ impl EnvironmentController {
             revisions: &live.revisions,
             children,
             namespace: live.namespace.as_ref(),
-            failures: &live.failures,
+            failures: &live.acted.failures,
             now,
         }
     }
@@ -236,16 +238,16 @@ impl EnvironmentController {
         key: &ObjectKey,
         environment: &Arc<PlatformEnvironment>,
         actions: &[Action],
-    ) -> Result<Vec<Failure>, ReconcileError> {
+    ) -> Result<Acted, ReconcileError> {
         let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
         let subject = Subject { environment, key, namespace: &namespace };
         let before = self.world.newest_revisions(key, environment.metadata.uid.as_deref().unwrap_or_default()).0;
-        let failures = self.executor.act(&self.world, subject, actions).await?;
+        let acted = self.executor.act(&self.world, subject, actions).await?;
         let was_complete = before.is_some() && is_ready(environment);
         for action in actions {
-            self.tell(environment, &namespace, action, was_complete, &failures);
+            self.tell(environment, &namespace, action, was_complete, &acted);
         }
-        Ok(failures)
+        Ok(acted)
     }
 
     fn tell(
@@ -254,10 +256,10 @@ impl EnvironmentController {
         namespace: &str,
         action: &Action,
         was_complete: bool,
-        failures: &[Failure],
+        acted: &Acted,
     ) {
         match action {
-            Action::CreateRevision(record) if failures.is_empty() => {
+            Action::CreateRevision(record) if acted.failures.is_empty() => {
                 let revision = naming::revision(&record.environment, record.revision);
                 self.events.send(
                     EventSubject::of(environment),
@@ -265,9 +267,7 @@ impl EnvironmentController {
                     events::of_revision(record),
                 );
             }
-            Action::Apply(intent, difference)
-                if !failures.iter().any(|failure| failure.target == intent.id.to_string()) =>
-            {
+            Action::Apply(intent, difference) if !acted.concern(&intent.id) => {
                 if let Some(event) = events::of_repair(&intent.id, difference, was_complete) {
                     let child = (intent.id.kind.as_str(), intent.id.name.as_str());
                     self.events.send(EventSubject::of(environment), Some(child), event);
