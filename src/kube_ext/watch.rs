@@ -4,11 +4,11 @@
 //! are counted, logged now and then, and never end the task. What is cached stays readable meanwhile.
 //!
 //! **A dead watch is noticed within 30 seconds.** An API server that has nothing to say and one that is unreachable
-//! behind a load balancer look the same. So each watch asks the server to end it after [`WATCH_TIMEOUT`]; if it does
+//! behind a load balancer look the same. So each watch asks the server to end it after `WATCH_TIMEOUT`; if it does
 //! not end five seconds later, the connection is dropped. A new watch resumes where the last one ended, over the same
 //! connection if that lives: one cheap request per kind every 25 seconds. The server sends a bookmark shortly before
 //! it ends a watch, so a resume is never from too far back. If a first list takes longer than that, it gets more time
-//! ([`Watch::follow`]).
+//! (`Watch::follow`).
 
 use std::{
     fmt::Debug,
