@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(long)]
     keep: bool,
     /// Use the cluster of this kubeconfig instead of a local control plane. The demo installs the custom resource
-    /// definitions and a ClusterRole there, and makes and deletes the project pf-872
+    /// definitions and a `ClusterRole` there, and makes and deletes the project pf-872
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }

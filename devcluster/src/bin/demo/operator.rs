@@ -1,4 +1,4 @@
-//! The operator as the demo runs it: a process of its own, with its own ServiceAccount's rights and no more.
+//! The operator as the demo runs it: a process of its own, with its own `ServiceAccount`'s rights and no more.
 
 use std::{
     fs,
@@ -63,7 +63,7 @@ impl Operator {
 
     fn wait_until_ready(&mut self) -> Result<(), Failure> {
         let (process, address) = (&mut self.process, self.address);
-        let ended = wait_until("the operator to be ready", Duration::from_secs(60), || {
+        let ended = wait_until("the operator to be ready", Duration::from_mins(1), || {
             if let Some(status) = process.try_wait()? {
                 return Ok(Some(Some(status)));
             }

@@ -43,7 +43,7 @@ struct World {
 }
 
 impl World {
-    fn new(spec: serde_json::Value) -> Self {
+    fn new(spec: &serde_json::Value) -> Self {
         let environment = serde_json::from_value(json!({
             "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment",
             "metadata": {"name": "staging", "namespace": "pf-872", "uid": "u-env", "generation": 1,
@@ -68,7 +68,7 @@ impl World {
     }
 
     fn from_nothing() -> Self {
-        Self::new(json!({"class": "Staging", "config": {"flags": [{"name": "BETA", "enabled": true}]},
+        Self::new(&json!({"class": "Staging", "config": {"flags": [{"name": "BETA", "enabled": true}]},
             "isolation": {"access": [{"role": "view", "users": ["ana"]}]}}))
     }
 
@@ -80,7 +80,7 @@ impl World {
         record.environment = "dev".to_owned();
         record.version = Some(VersionReference { name: "v1.4.3".to_owned(), digest: Digest::of(b"v1.4.3") });
         let revision = EnvironmentRevision::new("dev-1", chain::sealed(record));
-        let mut world = Self::new(json!({"class": "Staging", "baseFrom": {"environment": "dev"},
+        let mut world = Self::new(&json!({"class": "Staging", "baseFrom": {"environment": "dev"},
             "config": {"flags": [{"name": "OWN", "enabled": true}]}}));
         world.base = Base::Environment(BaseEnvironment {
             name: "dev".to_owned(),
@@ -328,7 +328,7 @@ fn a_namespace_that_is_not_ours_stalls_and_is_left_alone() {
 
 #[test]
 fn a_preview_warns_and_then_goes_to_the_last_trace() {
-    let mut world = World::new(json!({"class": "Preview", "ttl": "1h"}));
+    let mut world = World::new(&json!({"class": "Preview", "ttl": "1h"}));
     let rest = world.settle().unwrap();
     assert_eq!(rest.wake, Some(START + SignedDuration::from_mins(45)));
     world.now = rest.wake.unwrap();
