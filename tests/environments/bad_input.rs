@@ -206,7 +206,7 @@ fn a_configuration_too_large_for_a_config_map_is_told_and_mended_by_an_edit() {
     let project = Project::new("shop");
     let dev = project.environment("dev").variable("A", "1").ready();
     // Within the bounds of each field, and together above the 1 MiB of a ConfigMap.
-    dev.edit(json!({"config": many(256, "V", &"ö".repeat(2048))}));
+    dev.edit(json!({"config": many(200, "V", &"€".repeat(2048))}));
     let message = dev.wait_condition("Reconciling", "WriteFailed");
     assert!(message.contains("ConfigMap variables-"), "{message}");
     assert_eq!(dev.variables(), json!({"A": "1"}), "applications keep what they had");

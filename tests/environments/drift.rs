@@ -150,6 +150,19 @@ fn a_namespace_that_somebody_deletes_is_made_again_with_the_same_revision() {
 }
 
 #[test]
+fn a_field_that_was_taken_out_is_put_back_and_blamed_on_nobody() {
+    let project = Project::new("shop");
+    let staging = complete(&project);
+    let policy = staging.child("networkpolicy", "allow-dns");
+    policy.patch_as("auditor", &json!({"metadata": {"annotations": {"audit.example/seen": "yes"}}}));
+    let before = policy.live();
+    policy.patch_as("kubectl-edit", &json!({"spec": {"egress": []}}));
+    report(&policy, policy.wait_restored(&before));
+    let note = staging.wait_event("DriftRepaired", &["allow-dns", "put right"]);
+    assert_eq!(note, "NetworkPolicy allow-dns was changed and was put right");
+}
+
+#[test]
 fn what_others_add_survives_a_repair() {
     let project = Project::new("shop");
     let staging = complete(&project);
@@ -167,7 +180,7 @@ fn what_others_add_survives_a_repair() {
 
     is_undone(&staging, &namespace, &json!({"metadata": {"labels": {"platform.puraify.app/class": "Production"}}}));
     is_undone(&staging, &release, &json!({"data": {"revision": "99"}}));
-    is_undone(&staging, &policy, &json!({"spec": {"egress": []}}));
+    is_undone(&staging, &policy, &json!({"spec": {"egress": [{}]}}));
     let metadata = namespace.live()["metadata"].take();
     assert_eq!(metadata["labels"]["cost-center"], "42");
     assert_eq!(metadata["annotations"]["cost.example/owner"], "ana");

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::{
     api::DynamicObject,
     core::{ApiResource, DeserializeGuard, ObjectMeta, PartialObjectMeta},
@@ -19,7 +20,7 @@ use crate::{
     domain::{
         environment::{
             children::{ChildId, ChildKind, IntentMark},
-            ownership::OwnedFields,
+            ownership::{OtherManager, OwnedFields},
             snapshot::Child,
         },
         revision::RevisionRecord,
@@ -150,7 +151,7 @@ pub struct Tracked {
     mark: Option<u64>,
     owned: Option<OwnedFields>,
     terminating: bool,
-    changed_by: Option<Box<str>>,
+    others: Vec<OtherManager>,
 }
 
 impl Tracked {
@@ -169,7 +170,7 @@ impl Tracked {
             mark: mark.as_ref().map(IntentMark::hash),
             owned: ours.map(OwnedFields::of_fields),
             terminating: metadata.deletion_timestamp.is_some(),
-            changed_by: last_other_manager(metadata),
+            others: other_managers(metadata),
         })
     }
 
@@ -194,7 +195,7 @@ impl Tracked {
             mark: self.mark,
             owned: self.owned,
             terminating: self.terminating,
-            changed_by: self.changed_by.clone(),
+            others: self.others.clone(),
         }
     }
 }
@@ -226,12 +227,15 @@ fn owns_the_mark(fields: &Value) -> bool {
     !fields["f:metadata"]["f:annotations"][format!("f:{ANNOTATION_INTENT}")].is_null()
 }
 
-/// The manager, other than us, that changed the object last. Status is nobody's drift.
-fn last_other_manager(metadata: &ObjectMeta) -> Option<Box<str>> {
+/// The managers other than us, the last one at the end. Status is nobody's drift.
+fn other_managers(metadata: &ObjectMeta) -> Vec<OtherManager> {
     let entries = metadata.managed_fields.iter().flatten();
     let others = entries.filter(|entry| entry.manager.as_deref() != Some(FIELD_MANAGER) && entry.subresource.is_none());
-    let last = others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
-    last.manager.as_deref().map(Into::into)
+    let mut others: Vec<_> = others.collect();
+    others.sort_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    let named =
+        |entry: &ManagedFieldsEntry| Some(OtherManager::new(entry.manager.as_deref()?, &entry.fields_v1.as_ref()?.0));
+    others.into_iter().filter_map(named).collect()
 }
 
 /// What is kept of a project's namespace.

@@ -88,7 +88,8 @@ impl ChildKind {
     }
 
     /// Fields that are objects and yet are replaced as a whole (`x-kubernetes-map-type: atomic`).
-    fn atomic_fields(self) -> &'static [&'static str] {
+    #[must_use]
+    pub fn atomic_fields(self) -> &'static [&'static str] {
         match self {
             Self::NetworkPolicy => &["spec.podSelector"],
             Self::RoleBinding => &["roleRef"],

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     children::{ChildId, ChildKind, Intent},
-    ownership::OwnedFields,
+    ownership::{OtherManager, OwnedFields},
 };
 use crate::{
     api::{EnvironmentRevision, PlatformEnvironment, condition::Reason, revision::VersionReference},
@@ -82,7 +82,12 @@ impl Snapshot<'_> {
         match child.mark {
             Some(mark) if mark != intent.mark.hash() => Some(Difference::Outdated { uid: child.uid.clone() }),
             Some(_) if child.owned == Some(intent.owned) => None,
-            _ => Some(Difference::Changed { uid: child.uid.clone(), by: child.changed_by.clone() }),
+            _ => {
+                let atomic = intent.id.kind.atomic_fields();
+                let mut others = child.others.iter().rev();
+                let by = others.find(|other| other.took_from(&intent.body, atomic)).map(|other| other.name.clone());
+                Some(Difference::Changed { uid: child.uid.clone(), by })
+            }
         }
     }
 }
@@ -126,8 +131,8 @@ pub struct Child {
     pub owned: Option<OwnedFields>,
     /// Whether it is being deleted.
     pub terminating: bool,
-    /// Who else changed it last: a field manager's name, such as `kubectl-edit`.
-    pub changed_by: Option<Box<str>>,
+    /// Who else owns fields of it, the last one at the end.
+    pub others: Vec<OtherManager>,
 }
 
 /// How a child differs from its intent.
@@ -144,7 +149,7 @@ pub enum Difference {
     Changed {
         /// The child's UID.
         uid: Uid,
-        /// Who, as far as `managedFields` tells.
+        /// Who, as far as `managedFields` tells: a field that was taken out is nobody's.
         by: Option<Box<str>>,
     },
 }

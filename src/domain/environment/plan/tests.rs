@@ -171,7 +171,7 @@ impl World {
             mark: Some(intent.mark.hash()),
             owned: Some(intent.owned),
             terminating: false,
-            changed_by: None,
+            others: vec![],
         };
         self.children.insert(intent.id.clone(), child);
     }
@@ -308,14 +308,8 @@ fn content_of_the_release_before_stays_and_older_content_goes() {
 fn a_namespace_that_is_not_ours_stalls_and_is_left_alone() {
     let mut world = World::from_nothing();
     let id = ChildId { kind: ChildKind::Namespace, name: "pf-872--staging".to_owned() };
-    let foreign = Child {
-        id: id.clone(),
-        uid: "u-foreign".into(),
-        mark: None,
-        owned: None,
-        terminating: false,
-        changed_by: None,
-    };
+    let foreign =
+        Child { id: id.clone(), uid: "u-foreign".into(), mark: None, owned: None, terminating: false, others: vec![] };
     world.children.insert(id, foreign);
     let rest = world.settle().unwrap();
     assert!(rest.retry, "nobody tells us when it goes");
