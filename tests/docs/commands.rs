@@ -108,10 +108,14 @@ fn every_command_exists() {
         let help = match (program, verb) {
             ("kubectl", "penv") => helps.of(plugin, &[second, "--help"]).map(ToOwned::to_owned),
             // Some of its commands have commands of their own (`create token`).
-            ("kubectl", "create" | "config") if !second.starts_with('-') => kubectl_help(&mut helps, &kubectl, &[verb, second]),
+            ("kubectl", "create" | "config") if !second.starts_with('-') => {
+                kubectl_help(&mut helps, &kubectl, &[verb, second])
+            }
             ("kubectl", _) => kubectl_help(&mut helps, &kubectl, &[verb]),
             ("environment-manager", _) => helps.of(operator, &[verb, "--help"]).map(ToOwned::to_owned),
-            ("cargo", "build" | "test" | "bench" | "install") => helps.of("cargo", &[verb, "--help"]).map(ToOwned::to_owned),
+            ("cargo", "build" | "test" | "bench" | "install") => {
+                helps.of("cargo", &[verb, "--help"]).map(ToOwned::to_owned)
+            }
             ("cargo", "demo") => Some("--keep --kubeconfig".to_owned()),
             _ if KNOWN.contains(&program) => continue,
             _ if program.contains('=') => continue,
@@ -149,6 +153,9 @@ fn the_demo_is_an_alias_of_cargo() {
 
 #[test]
 fn a_command_line_is_taken_apart_as_a_shell_does() {
-    assert_eq!(words(r#"kubectl patch x --patch '{"a": 1}' # why"#), ["kubectl", "patch", "x", "--patch", r#"{"a": 1}"#]);
+    assert_eq!(
+        words(r#"kubectl patch x --patch '{"a": 1}' # why"#),
+        ["kubectl", "patch", "x", "--patch", r#"{"a": 1}"#]
+    );
     assert!(lists("      --keep   Leave it", "--keep") && !lists("--keep-logs", "--keep"));
 }

@@ -1,13 +1,21 @@
 //! Tables that come from the code. Each stands in a page between `<!-- generated: name -->` and
 //! `<!-- end generated -->`, or is a page of its own.
 
-use std::{env, fmt::Write as _, fs};
+use std::{
+    env,
+    fmt::Write as _,
+    fs,
+    sync::{Mutex, PoisonError},
+};
 
 use clap::Args as _;
 use environment_manager::{
     api::{self, EnvironmentClass, isolation::EffectiveIsolation},
     config::RunConfig,
-    controller::{rights, run_loop::{Limits, Trigger}},
+    controller::{
+        rights,
+        run_loop::{Limits, Trigger},
+    },
     domain::{environment::isolation, settings::Settings},
     metrics::{Code, Metrics, Outcome, RequestLabels, ResourceName},
 };
@@ -27,6 +35,9 @@ fn check(path: &str, text: &str) {
 
 /// The section of this name holds this text.
 fn check_section(path: &str, name: &str, text: &str) {
+    /// Several tests may write sections of the same page.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let page = fs::read_to_string(root().join(path)).unwrap();
     let (begin, end) = (format!("<!-- generated: {name} -->\n"), "<!-- end generated -->");
     let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("{path} has no section {name}"));
@@ -119,7 +130,7 @@ fn the_flags_of_run() {
 
 /// As Markdown shows it: `<project>` and `NAME=*` as they are.
 fn escaped(text: &str) -> String {
-    text.replace('<', "&lt;").replace('*', "\\*")
+    text.replace('<', "&lt;").replace("&lt;https:", "<https:").replace('*', "\\*")
 }
 
 #[test]
@@ -145,7 +156,12 @@ fn the_metrics() {
             "info" => "_info",
             _ => "",
         };
-        vec![code(&format!("{name}{suffix}")), kind.to_owned(), labels(&text, name), help.trim_end_matches('.').to_owned()]
+        vec![
+            code(&format!("{name}{suffix}")),
+            kind.to_owned(),
+            labels(&text, name),
+            help.trim_end_matches('.').to_owned(),
+        ]
     });
     check_section("docs/operations.md", "metrics", &table(&["Metric", "Type", "Labels", "Meaning"], rows));
 }
@@ -218,7 +234,8 @@ struct Fields {
 impl Fields {
     fn of_object(&mut self, schema: &Value, path: &str, without: &[&str]) {
         self.rules_of(schema, path);
-        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for (name, field) in schema["properties"].as_object().into_iter().flatten() {
             if !without.contains(&name.as_str()) {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };

@@ -11,11 +11,8 @@ fn every_link_leads_somewhere() {
     for page in &pages {
         for link in page.links().into_iter().filter(|link| !link.contains("://")) {
             let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
-            let target = if file.is_empty() {
-                page.path.clone()
-            } else {
-                normal(&page.path.parent().unwrap().join(file))
-            };
+            let target =
+                if file.is_empty() { page.path.clone() } else { normal(&page.path.parent().unwrap().join(file)) };
             let there = root().join(&target).exists();
             let heading = anchor.is_empty()
                 || pages.iter().any(|page| page.path == target && page.anchors().iter().any(|found| found == anchor));

@@ -20,6 +20,8 @@ pub struct Block {
     pub text: String,
     /// An HTML comment `<!-- fragment -->` stands before it: it is a part of something and not an example of its own.
     pub fragment: bool,
+    /// How far the fence is indented, as in a list.
+    indent: usize,
 }
 
 pub fn root() -> &'static Path {
@@ -30,10 +32,8 @@ pub fn root() -> &'static Path {
 pub fn pages() -> Vec<Page> {
     let mut paths = vec![PathBuf::from("README.md")];
     collect(Path::new("docs"), &mut paths);
-    let pages: Vec<Page> = paths
-        .into_iter()
-        .map(|path| Page { text: fs::read_to_string(root().join(&path)).unwrap(), path })
-        .collect();
+    let pages: Vec<Page> =
+        paths.into_iter().map(|path| Page { text: fs::read_to_string(root().join(&path)).unwrap(), path }).collect();
     assert!(pages.len() > 10, "only {} pages were found", pages.len());
     pages
 }
@@ -64,13 +64,14 @@ pub fn blocks_of(page: &Page) -> Vec<Block> {
         match (&mut open, line.trim_start().strip_prefix("```")) {
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (Some(block), None) => {
-                block.text.push_str(line);
+                block.text.push_str(line.get(block.indent..).unwrap_or_default());
                 block.text.push('\n');
             }
             (None, Some(language)) => {
                 let place = format!("{}:{}", page.path.display(), number + 1);
                 let language = language.trim().to_owned();
-                open = Some(Block { place, language, text: String::new(), fragment });
+                let indent = line.len() - line.trim_start().len();
+                open = Some(Block { place, language, text: String::new(), fragment, indent });
                 fragment = false;
             }
             (None, None) if !line.trim().is_empty() => fragment = line.trim() == "<!-- fragment -->",
@@ -102,7 +103,10 @@ impl Page {
     pub fn links(&self) -> Vec<String> {
         let mut links = vec![];
         for line in self.prose() {
-            let mut rest = line;
+            // Every second part is code.
+            let plain: Vec<&str> = line.split('`').step_by(2).collect();
+            let plain = plain.concat();
+            let mut rest = plain.as_str();
             while let Some((_, after)) = rest.split_once("](") {
                 let Some((target, after)) = after.split_once(')') else { break };
                 links.push(target.to_owned());
@@ -114,6 +118,7 @@ impl Page {
 }
 
 fn anchor(heading: &str) -> String {
-    let kept = heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).collect();
-    String::replace(&kept, ' ', "-")
+    let kept: String =
+        heading.to_lowercase().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).collect();
+    str::replace(&kept, ' ', "-")
 }
