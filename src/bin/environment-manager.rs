@@ -72,8 +72,7 @@ fn print(text: &str) -> ExitCode {
 fn rbac(arguments: RbacArguments) -> String {
     let allowed_cluster_roles = arguments.allowed_cluster_roles.into_iter().collect();
     let settings = Settings { allowed_cluster_roles, ..Settings::default() };
-    let manifests = rights::manifests(&arguments.namespace, &settings);
-    manifests.iter().flat_map(|manifest| ["---\n".into(), api::crd::yaml(manifest)]).collect()
+    api::crd::stream(&rights::manifests(&arguments.namespace, &settings))
 }
 
 /// Errors are logged, and so reach a log collector in its format.

@@ -20,7 +20,7 @@
 //! Subscribers hear of each change in the order in which it happened, with the value before and after it.
 //!
 //! Entries live in one ordered map, so that the objects of a namespace are neighbours: walking them needs no second
-//! index. An entry of a 32-byte record costs about 200 bytes with its key; 14,000 children cost less than 3 MB.
+//! index. An entry of a 32-byte record costs about 260 bytes with its key (measured): 14,000 children less than 4 MB.
 
 use std::{
     fmt,

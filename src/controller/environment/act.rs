@@ -222,7 +222,7 @@ impl Executor {
         match difference {
             Difference::Missing => body["metadata"]["resourceVersion"] = json!(NEVER),
             Difference::Outdated { uid } | Difference::Changed { uid, .. } => {
-                body["metadata"]["uid"] = json!(uid.to_string())
+                body["metadata"]["uid"] = json!(uid.to_string());
             }
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -376,7 +376,9 @@ impl Executor {
                 own.push((key.clone(), held.stamp.uid.clone()));
             }
         });
-        own.iter().for_each(|(key, uid)| world.revisions.remove_written(key, uid));
+        for (key, uid) in &own {
+            world.revisions.remove_written(key, uid);
+        }
         Ok(Outcome::Done)
     }
 }

@@ -120,6 +120,7 @@ fn foreign_finalizers(snapshot: &Snapshot<'_>) -> Hold {
 }
 
 fn rest(snapshot: &Snapshot<'_>, hold: &Hold, wake: Option<jiff::Timestamp>) -> Step {
-    let status = status::report(snapshot, &Findings::default(), Some(hold));
+    let findings = Findings { namespace_intact: Some(false), ..Findings::default() };
+    let status = status::report(snapshot, &findings, Some(hold));
     Step::Rest(Box::new(Rest { status, wake, retry: hold.retry }))
 }
