@@ -96,6 +96,7 @@ fn lists(help: &str, flag: &str) -> bool {
 fn every_command_exists() {
     let kubectl = Toolbox::from_env().unwrap().kubectl().unwrap().display().to_string();
     let (operator, plugin) = (env!("CARGO_BIN_EXE_environment-manager"), env!("CARGO_BIN_EXE_kubectl-penv"));
+    let demo = std::fs::read_to_string(root().join("devcluster/src/bin/demo/main.rs")).unwrap();
     let mut helps = Helps::default();
     let mut wrong = vec![];
     for Typed { place, words } in typed() {
@@ -116,7 +117,14 @@ fn every_command_exists() {
             ("cargo", "build" | "test" | "bench" | "install") => {
                 helps.of("cargo", &[verb, "--help"]).map(ToOwned::to_owned)
             }
-            ("cargo", "demo") => Some("--keep --kubeconfig".to_owned()),
+            // Its help would build another package; its arguments stand in one struct.
+            ("cargo", "demo") => Some(
+                ["--keep", "--kubeconfig"]
+                    .into_iter()
+                    .filter(|flag| demo.contains(&format!("{}:", flag.trim_start_matches('-'))))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            ),
             _ if KNOWN.contains(&program) => continue,
             _ if program.contains('=') => continue,
             _ => None,
