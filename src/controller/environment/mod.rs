@@ -76,9 +76,29 @@ impl Waiting {
         waiting.entry(awaited).or_default().insert(environment.clone());
     }
 
+    fn remove(&self, awaited: &Awaited, environment: &ObjectKey) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(environments) = waiting.get_mut(awaited) {
+            environments.remove(environment);
+            if environments.is_empty() {
+                waiting.remove(awaited);
+            }
+        }
+    }
+
     fn wake(&self, awaited: &Awaited, trigger: &Trigger) {
         let woken = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(awaited);
         woken.into_iter().flatten().for_each(|environment| trigger.now(environment));
+    }
+}
+
+impl Awaited {
+    /// What an environment with this spec starts from.
+    fn by(key: &ObjectKey, environment: &PlatformEnvironment) -> Option<Self> {
+        let base = environment.spec.base_from.as_ref()?;
+        let in_project = |name: &String| ObjectKey::new(key.namespace.clone(), name.as_str());
+        let version = base.version.as_ref().map(|name| Self::Version(in_project(name)));
+        version.or_else(|| base.environment.as_ref().map(|name| Self::Environment(in_project(name))))
     }
 }
 
@@ -117,6 +137,9 @@ impl EnvironmentController {
                     live.namespace = None;
                 }
                 Step::Rest(rest) => {
+                    if let Some(awaited) = Awaited::by(key, &environment).filter(|_| snapshot.latest.is_some()) {
+                        self.waiting.remove(&awaited, key);
+                    }
                     drop(snapshot);
                     return self.report(key, &environment, *rest, now).await;
                 }
@@ -171,26 +194,25 @@ impl EnvironmentController {
     /// What the environment starts from. Whoever looks at a base that is not there (yet) is woken when it changes; the
     /// wish to be woken comes before the look, so that no change falls in between.
     fn base(&self, key: &ObjectKey, environment: &PlatformEnvironment) -> Base {
-        let Some(base) = &environment.spec.base_from else { return Base::Nothing };
-        let in_project = |name: &str| ObjectKey::new(key.namespace.clone(), name);
-        if let Some(version) = &base.version {
-            let version_key = in_project(version);
-            self.waiting.add(Awaited::Version(version_key.clone()), key);
-            let reference = self.world.versions.get(&version_key).map(|record| record.reference().clone());
-            return Base::Version(version.clone(), reference);
+        let Some(awaited) = Awaited::by(key, environment) else { return Base::Nothing };
+        self.waiting.add(awaited.clone(), key);
+        match awaited {
+            Awaited::Version(version) => {
+                let reference = self.world.versions.get(&version).map(|record| record.reference().clone());
+                Base::Version(version.name.to_string(), reference)
+            }
+            Awaited::Environment(base) => {
+                let found = self.world.environments.valid(&base);
+                let uid = found.as_ref().and_then(|found| found.metadata.uid.clone()).unwrap_or_default();
+                Base::Environment(BaseEnvironment {
+                    name: base.name.to_string(),
+                    exists: found.is_some(),
+                    terminating: found.is_some_and(|found| found.metadata.deletion_timestamp.is_some()),
+                    latest: self.world.newest_revisions(&base, &uid).0,
+                    circle: self.circle(key),
+                })
+            }
         }
-        let Some(name) = &base.environment else { return Base::Nothing };
-        let base_key = in_project(name);
-        self.waiting.add(Awaited::Environment(base_key.clone()), key);
-        let found = self.world.environments.valid(&base_key);
-        let uid = found.as_ref().and_then(|found| found.metadata.uid.clone()).unwrap_or_default();
-        Base::Environment(BaseEnvironment {
-            name: name.clone(),
-            exists: found.is_some(),
-            terminating: found.is_some_and(|found| found.metadata.deletion_timestamp.is_some()),
-            latest: self.world.newest_revisions(&base_key, &uid).0,
-            circle: self.circle(key),
-        })
     }
 
     /// The environments that wait for each other in a circle, starting with this one, if it is part of one.

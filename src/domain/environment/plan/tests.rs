@@ -364,6 +364,9 @@ fn worlds() -> impl Strategy<Value = fn() -> World> {
 }
 
 proptest! {
+    // Each case is a life of an environment; more of them find nothing that these do not.
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn killed_between_any_two_writes_it_ends_in_the_same_state(
         make in worlds(),
