@@ -120,7 +120,9 @@ fn foreign_finalizers(snapshot: &Snapshot<'_>) -> Hold {
 }
 
 fn rest(snapshot: &Snapshot<'_>, hold: &Hold, wake: Option<jiff::Timestamp>) -> Step {
-    let findings = Findings { namespace_intact: Some(false), ..Findings::default() };
+    let gone = Some(false);
+    let findings =
+        Findings { namespace_intact: gone, isolation_intact: gone, config_intact: gone, ..Findings::default() };
     let status = status::report(snapshot, &findings, Some(hold));
     Step::Rest(Box::new(Rest { status, wake, retry: hold.retry }))
 }
