@@ -24,23 +24,35 @@ impl History {
         let api: Api<EnvironmentRevision> = Api::namespaced(client, &namespace);
         let of_environment = ListParams::default().fields(&format!("spec.environment={}", self.environment));
         let revisions = api.list(&of_environment).await.map_err(Failure::of("read the history"))?;
-        let mut records: Vec<EnvironmentRevisionSpec> =
-            revisions.items.into_iter().map(|revision| revision.spec).collect();
+        let mut records = newest_life(revisions.items.into_iter().map(|revision| revision.spec).collect());
         if records.is_empty() {
-            return Err(Failure::new(format!(
-                "there is no history of an environment {} in {namespace}",
-                self.environment
-            )));
+            let message = format!("there is no history of an environment {} in {namespace}", self.environment);
+            return Err(Failure::new(message));
         }
-        records.sort_by_key(|record| record.revision);
-        chain::verify(&records)
-            .map_err(|broken| Failure::new(format!("the history of {} is not whole: {broken}", self.environment)))?;
+        let whole = chain::verify(&records);
         records.reverse();
-        Ok(match self.output {
+        let text = match self.output {
             Output::Json => json(&records),
             Output::Text => table(&records),
-        })
+        };
+        match whole {
+            Ok(()) if self.output == Output::Text => Ok(format!("{text}\nThe chain of digests is whole.")),
+            Ok(()) => Ok(text),
+            Err(broken) => {
+                println!("{text}");
+                Err(Failure::new(format!("the history of {} is not whole: {broken}", self.environment)))
+            }
+        }
     }
+}
+
+/// The records of one environment, oldest first: a former environment of the same name has a history of its own, which
+/// may not be gone yet.
+fn newest_life(mut records: Vec<EnvironmentRevisionSpec>) -> Vec<EnvironmentRevisionSpec> {
+    let newest = records.iter().max_by_key(|record| record.timestamp).map(|record| record.environment_uid.clone());
+    records.retain(|record| Some(&record.environment_uid) == newest.as_ref());
+    records.sort_by_key(|record| record.revision);
+    records
 }
 
 fn json(records: &[EnvironmentRevisionSpec]) -> String {
@@ -62,6 +74,5 @@ fn table(records: &[EnvironmentRevisionSpec]) -> String {
             record.actor
         )
     }));
-    lines.push("The chain of digests is whole.".to_owned());
     lines.join("\n")
 }
