@@ -26,11 +26,6 @@ impl Request {
         let at = |name: &str| name == project || name.starts_with(&environments);
         at(&self.namespace) || (self.namespace.is_empty() && at(&self.name))
     }
-
-    /// As one word, for comparing and printing: `patch configmaps/release 201`.
-    pub fn summary(&self) -> String {
-        format!("{} {}/{} {}", self.verb, self.resource, self.name, self.code)
-    }
 }
 
 /// The writes of one user so far, in the order of the answers. Events are no writes here: they are help for people.
