@@ -30,7 +30,7 @@ fn an_environment_from_a_version_is_bound_to_the_digest_of_its_content() {
     let project = Project::new("shop");
     project.version("v1.4.3");
     let dev = project.environment("dev").from_version("v1.4.3").ready();
-    let version = project.cluster().get(&["pver", "v1.4.3", "--namespace", project.namespace()]).unwrap();
+    let version = project.cluster().get("pver", project.namespace(), "v1.4.3").unwrap();
     let release = dev.live()["status"]["release"].take();
     assert_eq!(release["version"], "v1.4.3");
     assert_eq!(release["versionDigest"], version["status"]["digest"]);

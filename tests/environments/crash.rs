@@ -1,8 +1,6 @@
 //! Killing the operator between any two writes changes nothing about where things end up.
 
 use std::{
-    fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +8,7 @@ use std::{
 use environment_manager::domain::revision::chain;
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Environment, Operator, Project, child_content};
+use crate::support::{Cluster, Environment, Journal, Operator, Project, Request, child_content};
 
 /// The writes of a creation are fewer than this.
 const KILLS: usize = 18;
@@ -31,11 +29,12 @@ fn a_creation_ends_the_same_wherever_the_operator_was_killed() {
     for kill_after in 0..KILLS {
         let name = format!("e{kill_after}");
         let operator = Operator::start(&cluster);
-        let mut journal = Journal::at_the_end(&cluster, &format!("{}--{name}", project.namespace()), &name);
-        let environment = clone(&project, &name);
-        journal.wait_for(kill_after);
+        let environment = project.existing(&name);
+        let mut writes = Writes::from_now(&cluster, &environment);
+        clone(&project, &name);
+        writes.wait_for(kill_after);
         operator.kill();
-        points.push(journal.seen());
+        points.push(writes.count());
 
         let _operator = Operator::start(&cluster);
         environment.wait_ready();
@@ -62,9 +61,10 @@ fn a_deletion_ends_the_same_wherever_the_operator_was_killed() {
     let mut operator = Some(first);
     for (kill_after, name) in names.iter().enumerate() {
         let running = operator.take().unwrap_or_else(|| Operator::start(&cluster));
-        let mut journal = Journal::at_the_end(&cluster, &format!("{}--{name}", project.namespace()), name);
-        project.existing(name).delete();
-        journal.wait_for(kill_after);
+        let environment = project.existing(name);
+        let mut writes = Writes::from_now(&cluster, &environment);
+        environment.delete();
+        writes.wait_for(kill_after);
         running.kill();
     }
     let _operator = Operator::start(&cluster);
@@ -85,9 +85,9 @@ fn a_change_of_the_configuration_ends_the_same_wherever_the_operator_was_killed(
     operator.kill();
     for round in 1..=6 {
         let operator = Operator::start(&cluster);
-        let mut journal = Journal::at_the_end(&cluster, &dev.namespace(), "dev");
+        let mut writes = Writes::from_now(&cluster, &dev);
         dev.edit(json!({"config": {"variables": [{"name": "A", "value": round.to_string()}]}}));
-        journal.wait_for(round - 1);
+        writes.wait_for(round - 1);
         operator.kill();
         let _operator = Operator::start(&cluster);
         dev.wait_for("the change", |object| {
@@ -106,10 +106,10 @@ fn clone<'project>(project: &'project Project, name: &str) -> Environment<'proje
 
 /// Everything that an environment consists of, without what must differ between two of them.
 fn picture(project: &Project, environment: &Environment<'_>) -> Value {
-    let kinds = "configmap,rolebinding,serviceaccount,resourcequota,limitrange,networkpolicy";
-    let mut objects: Vec<Value> = environment.children(kinds).iter().map(child_content).collect();
+    let kinds = ["configmap", "rolebinding", "serviceaccount", "resourcequota", "limitrange", "networkpolicy"];
+    let children = kinds.into_iter().flat_map(|kind| environment.children(kind));
+    let mut objects: Vec<Value> = children.map(|child| child_content(&child)).collect();
     objects.push(child_content(&environment.namespace_object().live()));
-    objects.sort_by_key(|object| (object["kind"].to_string(), object["metadata"]["name"].to_string()));
     for object in &mut objects {
         object["metadata"].as_object_mut().unwrap().remove("annotations");
     }
@@ -124,45 +124,34 @@ fn picture(project: &Project, environment: &Environment<'_>) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The audit log from a moment on, read as it grows.
-struct Journal {
-    file: File,
-    unread: String,
-    /// What a line about the environment contains.
-    about: [String; 2],
-    seen: usize,
+/// The operator's writes about one environment.
+struct Writes<'environment> {
+    journal: Journal,
+    environment: &'environment Environment<'environment>,
 }
 
-impl Journal {
-    fn at_the_end(cluster: &Cluster, namespace: &str, name: &str) -> Self {
-        let mut file = File::open(cluster.plane().audit_log()).unwrap();
-        file.seek(SeekFrom::End(0)).unwrap();
-        let about = [format!("\"{namespace}\""), format!("\"name\":\"{name}\"")];
-        Self { file, unread: String::new(), about, seen: 0 }
+impl<'environment> Writes<'environment> {
+    fn from_now(cluster: &Cluster, environment: &'environment Environment<'environment>) -> Self {
+        Self { journal: cluster.journal_from_now(), environment }
     }
 
-    /// How many writes of the operator about the environment were answered.
-    fn seen(&mut self) -> usize {
-        self.file.read_to_string(&mut self.unread).unwrap();
-        while let Some((line, rest)) = self.unread.split_once('\n') {
-            let by_operator = line.contains(&format!("\"username\":\"{}\"", Operator::USER));
-            let write = ["patch", "create", "delete", "deletecollection"]
-                .iter()
-                .any(|verb| line.contains(&format!("\"verb\":\"{verb}\"")));
-            let about = self.about.iter().any(|word| line.contains(word)) && !line.contains("\"resource\":\"events\"");
-            self.seen += usize::from(by_operator && write && about);
-            self.unread = rest.to_owned();
-        }
-        self.seen
+    fn count(&mut self) -> usize {
+        let (name, namespace) = (self.environment.name(), self.environment.namespace());
+        let about = |write: &&Request| {
+            let revision = write.resource == "environmentrevisions" && write.name.starts_with(name);
+            write.namespace == namespace || write.name == namespace || write.name == name || revision
+        };
+        self.journal.writes().iter().filter(about).count()
     }
 
-    /// Waits until that many were, as closely as can be, or until no more come.
+    /// Waits until there are that many, as closely as can be, or until no more come.
     fn wait_for(&mut self, writes: usize) {
-        let (mut last, mut since) = (self.seen(), Instant::now());
+        let (mut last, mut since) = (self.count(), Instant::now());
         while last < writes && since.elapsed() < Duration::from_secs(3) {
             thread::yield_now();
-            if self.seen() > last {
-                (last, since) = (self.seen, Instant::now());
+            let count = self.count();
+            if count > last {
+                (last, since) = (count, Instant::now());
             }
         }
     }

@@ -77,7 +77,7 @@ fn a_new_cluster_without_an_operator_has_no_ready_environment() {
     assert_eq!(kstatus::of(&unseen), Kstatus::InProgress);
     assert_eq!(condition(&unseen, "Ready").unwrap()["status"], "Unknown");
     assert!(condition(&unseen, "Ready").unwrap()["message"].as_str().unwrap().contains("No operator"));
-    let version = cluster.get(&["pver", "v1.4.3", "--namespace", project.namespace()]).unwrap();
+    let version = cluster.get("pver", project.namespace(), "v1.4.3").unwrap();
     assert_eq!(condition(&version, "Ready").unwrap()["status"], "Unknown");
     let table = project.kubectl(&["get", "penv"]);
     assert!(table.contains("Unknown"), "{table}");
@@ -106,7 +106,7 @@ fn the_generation_is_observed_everywhere() {
             assert_eq!(condition["observedGeneration"], *generation, "{condition}");
         }
     }
-    let version = project.cluster().get(&["pver", "v1.4.3", "--namespace", project.namespace()]).unwrap();
+    let version = project.cluster().get("pver", project.namespace(), "v1.4.3").unwrap();
     assert_eq!(version["status"]["observedGeneration"], version["metadata"]["generation"]);
     assert_eq!(kstatus::of(&version), Kstatus::Current);
 }

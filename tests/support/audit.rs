@@ -1,6 +1,10 @@
-//! What was asked of the API server, by whom: read from its audit log.
+//! What was asked of the API server, by whom: read from its audit log as it grows.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -26,21 +30,44 @@ impl Request {
         let at = |name: &str| name == project || name.starts_with(&environments);
         at(&self.namespace) || (self.namespace.is_empty() && at(&self.name))
     }
+}
 
-    /// As one word, for comparing and printing: `patch configmaps/release 201`.
-    pub fn summary(&self) -> String {
-        format!("{} {}/{} {}", self.verb, self.resource, self.name, self.code)
+/// The writes of one user, in the order of the answers.
+#[derive(Debug)]
+pub struct Journal {
+    log: File,
+    unread: Vec<u8>,
+    user: String,
+    writes: Vec<Request>,
+}
+
+impl Journal {
+    /// All writes of this user.
+    pub fn of(log: &Path, user: &str) -> Self {
+        let user = format!("\"username\":\"{user}\"");
+        Self { log: File::open(log).unwrap(), unread: vec![], user, writes: vec![] }
+    }
+
+    /// The writes of this user from now on.
+    pub fn from_now(log: &Path, user: &str) -> Self {
+        let mut journal = Self::of(log, user);
+        journal.log.seek(SeekFrom::End(0)).unwrap();
+        journal
+    }
+
+    /// The writes so far.
+    pub fn writes(&mut self) -> &[Request] {
+        self.log.read_to_end(&mut self.unread).unwrap();
+        let end = self.unread.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let lines: Vec<u8> = self.unread.drain(..end).collect();
+        let lines = String::from_utf8(lines).unwrap();
+        self.writes.extend(lines.lines().filter(|line| line.contains(&self.user)).filter_map(write));
+        &self.writes
     }
 }
 
-/// The writes of one user so far, in the order of the answers. Events are no writes here: they are help for people.
-pub fn writes_of(log: &Path, user: &str) -> Vec<Request> {
-    let text = std::fs::read_to_string(log).unwrap();
-    let user = format!("\"username\":\"{user}\"");
-    text.lines().filter(|line| line.contains(&user)).filter_map(read).collect()
-}
-
-fn read(line: &str) -> Option<Request> {
+/// The request of a line, if it is a write. Events are none here: they are help for people.
+fn write(line: &str) -> Option<Request> {
     let entry: Value = serde_json::from_str(line).ok()?;
     let verb = entry["verb"].as_str()?;
     let object = &entry["objectRef"];

@@ -23,7 +23,7 @@ impl Child {
     /// The object, if it is there.
     #[track_caller]
     pub fn get(&self) -> Option<Value> {
-        self.cluster.get(&[&self.kind, &self.name, "--namespace", &self.namespace])
+        self.cluster.get(&self.kind, &self.namespace, &self.name)
     }
 
     /// The object, which must be there.

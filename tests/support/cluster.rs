@@ -9,7 +9,13 @@ use std::{
 use devcluster::{ControlPlane, Kubectl, Options};
 use serde_json::Value;
 
-use super::{Operator, Project, Request, audit, eventually, watch::Watch};
+use super::{
+    Operator, Project, Request,
+    audit::Journal,
+    eventually,
+    reader::{self, Reader},
+    watch::Watch,
+};
 
 /// A control plane with the platform's kinds and the operator's rights.
 #[derive(Debug)]
@@ -17,6 +23,8 @@ pub struct Cluster {
     plane: &'static ControlPlane,
     operator_kubeconfig: PathBuf,
     watch: Watch,
+    reader: Reader,
+    journal: Mutex<Journal>,
 }
 
 impl Cluster {
@@ -58,7 +66,9 @@ impl Cluster {
         eventually("the platform's kinds", || kubectl.run(["get", "platform", "--all-namespaces"]).ok());
         let account = ["environment-manager", "environment-manager"];
         let operator_kubeconfig = plane.service_account_kubeconfig(account[0], account[1]).unwrap();
-        Self { plane, operator_kubeconfig, watch: Watch::start(&kubectl) }
+        let reader = Reader::start(&kubectl, plane.dir());
+        let journal = Mutex::new(Journal::of(&plane.audit_log(), Operator::USER));
+        Self { plane, operator_kubeconfig, watch: Watch::start(&kubectl), reader, journal }
     }
 
     /// Where the control plane keeps its files.
@@ -91,24 +101,28 @@ impl Cluster {
         &self.watch
     }
 
-    /// An object, if it is there. `args` say which, as for `kubectl get`.
+    /// An object, if it is there.
     #[track_caller]
-    pub fn get(&self, args: &[&str]) -> Option<Value> {
-        let get = ["get", "--ignore-not-found", "--show-managed-fields", "--output", "json"];
-        let text = self.kubectl().run(get.iter().chain(args)).unwrap();
-        (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap())
+    pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.reader.get(&format!("{}/{name}", reader::path(kind, namespace)))
     }
 
-    /// Objects. `args` say which, as for `kubectl get`.
+    /// The objects of a kind in a namespace that have this label.
     #[track_caller]
-    pub fn list(&self, args: &[&str]) -> Vec<Value> {
-        let list = self.kubectl().json(["get", "--show-managed-fields"].iter().chain(args)).unwrap();
-        list["items"].as_array().unwrap().clone()
+    pub fn list(&self, kind: &str, namespace: &str, label: &str) -> Vec<Value> {
+        let path = reader::path(kind, namespace);
+        let mut list = self.reader.get(&format!("{path}?labelSelector={}", label.replace('=', "%3D"))).unwrap();
+        list["items"].as_array_mut().unwrap().drain(..).collect()
     }
 
     /// The writes of the operator so far, in the order of the answers.
     pub fn operator_writes(&self) -> Vec<Request> {
-        audit::writes_of(&self.plane.audit_log(), Operator::USER)
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).writes().to_vec()
+    }
+
+    /// The writes of the operator from now on.
+    pub fn journal_from_now(&self) -> Journal {
+        Journal::from_now(&self.plane.audit_log(), Operator::USER)
     }
 }
 

@@ -1,6 +1,6 @@
 //! An environment, as people make it, look at it, change it and delete it.
 
-use environment_manager::api::{EnvironmentRevision, EnvironmentRevisionSpec};
+use environment_manager::api::EnvironmentRevisionSpec;
 use serde_json::{Value, json};
 
 use super::{Child, Project, eventually, kstatus, watch::State};
@@ -139,7 +139,7 @@ impl<'project> Environment<'project> {
 
     /// The custom resource as it is now, as the API server says.
     pub fn get(&self) -> Option<Value> {
-        self.project.cluster().get(&["penv", &self.name, "--namespace", self.project.namespace()])
+        self.project.cluster().get("penv", self.project.namespace(), &self.name)
     }
 
     /// The custom resource, which must be there.
@@ -253,8 +253,7 @@ impl<'project> Environment<'project> {
     /// All objects of a kind in its namespace that carry its mark.
     #[track_caller]
     pub fn children(&self, kind: &str) -> Vec<Value> {
-        let marked = "platform.puraify.app/environment-uid";
-        self.project.cluster().list(&[kind, "--namespace", &self.namespace(), "--selector", marked])
+        self.project.cluster().list(kind, &self.namespace(), "platform.puraify.app/environment-uid")
     }
 
     /// The data of its `ConfigMap` `release`.
@@ -284,21 +283,18 @@ impl<'project> Environment<'project> {
     /// Its history, from the first record to the newest.
     #[track_caller]
     pub fn history(&self) -> Vec<EnvironmentRevisionSpec> {
-        let selector = format!("spec.environment={}", self.name);
-        let list = ["erev", "--namespace", self.project.namespace(), "--field-selector", &selector];
-        let revisions = self.project.cluster().list(&list);
-        let mut specs: Vec<_> = revisions
-            .into_iter()
-            .map(|object| serde_json::from_value::<EnvironmentRevision>(object).unwrap().spec)
-            .collect();
-        specs.sort_by_key(|spec| spec.revision);
-        specs
+        let label = format!("platform.puraify.app/environment={}", self.name);
+        let revisions = self.project.cluster().list("erev", self.project.namespace(), &label);
+        let spec = |mut revision: Value| serde_json::from_value(revision["spec"].take()).unwrap();
+        let mut history: Vec<EnvironmentRevisionSpec> = revisions.into_iter().map(spec).collect();
+        history.sort_by_key(|record| record.revision);
+        history
     }
 
     /// What its events say: reason and note.
     #[track_caller]
     pub fn events(&self) -> Vec<(String, String)> {
-        let events = self.project.cluster().list(&["events.events.k8s.io", "--namespace", self.project.namespace()]);
+        let events = self.project.cluster().list("event", self.project.namespace(), "");
         let ours = events.into_iter().filter(|event| event["regarding"]["name"] == self.name.as_str());
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         ours.map(|event| (text(&event["reason"]), text(&event["note"]))).collect()

@@ -9,11 +9,12 @@ mod environment;
 pub mod kstatus;
 mod operator;
 mod project;
+mod reader;
 mod watch;
 
 use std::time::Duration;
 
-pub use audit::Request;
+pub use audit::{Journal, Request};
 pub use child::{Child, content as child_content};
 pub use cluster::Cluster;
 use devcluster::wait_until;
