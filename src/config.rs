@@ -20,6 +20,8 @@ pub use gateway::NamedGateway;
 ///
 /// Every flag has an environment variable, which `--help` names. A flag wins over its variable. Durations are written
 /// as `90s`, `5m` or `1h30m`.
+// These comments are the text of `--help`, where backticks would be noise.
+#[allow(clippy::doc_markdown)]
 #[derive(Args, Clone, Debug)]
 pub struct RunConfig {
     /// Kubeconfig file to connect with. Without it: the file named by KUBECONFIG, else ~/.kube/config, else the
@@ -195,7 +197,7 @@ mod tests {
     fn the_defaults_are_those_documented() {
         let config = parse(&[]).unwrap();
         assert_eq!(config.limits().concurrency, 32);
-        assert_eq!(config.reconcile_timeout, Duration::from_secs(60));
+        assert_eq!(config.reconcile_timeout, Duration::from_mins(1));
         assert_eq!(config.allowed_cluster_roles, ["view"]);
         assert_eq!(config.gateways, []);
         assert_eq!(config.listen.port(), 8080);

@@ -1,4 +1,4 @@
-//! What the process counts and measures, as OpenMetrics text.
+//! What the process counts and measures, as `OpenMetrics` text.
 //!
 //! Counters and histograms are kept here. What is a property of the present (queue depths, environments by class and
 //! phase, cached objects) is not kept but asked for at each scrape, from the place that knows it: so it cannot drift.
@@ -145,7 +145,7 @@ impl Metrics {
         self.registry().register_collector(Box::new(Environments::new(count)));
     }
 
-    /// Everything as OpenMetrics text.
+    /// Everything as `OpenMetrics` text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut encoded = String::new();
         text::encode(&mut encoded, &self.registry())?;

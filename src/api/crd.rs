@@ -12,13 +12,20 @@ use super::{EnvironmentRevision, PlatformEnvironment, PlatformVersion, condition
 /// The definitions of all kinds, as JSON, in a stable order.
 #[must_use]
 pub fn crds() -> Vec<Value> {
-    [PlatformEnvironment::crd(), PlatformVersion::crd(), EnvironmentRevision::crd()].into_iter().map(finish).collect()
+    [PlatformEnvironment::crd(), PlatformVersion::crd(), EnvironmentRevision::crd()].iter().map(finish).collect()
 }
 
 /// The definitions of all kinds as one YAML stream, ready for `kubectl apply --server-side -f -`.
 #[must_use]
 pub fn crds_yaml() -> String {
-    crds().iter().map(|crd| format!("---\n{}", yaml(crd))).collect()
+    stream(&crds())
+}
+
+/// Several documents as one YAML stream.
+#[must_use]
+pub fn stream(documents: &[Value]) -> String {
+    let documents: Vec<String> = documents.iter().map(|document| format!("---\n{}", yaml(document))).collect();
+    documents.concat()
 }
 
 /// One document in YAML. JSON is YAML; what is gained is that people can read it.
@@ -28,7 +35,7 @@ pub fn yaml(document: &Value) -> String {
 }
 
 /// Puts into a derived definition what the derive cannot say.
-fn finish(crd: CustomResourceDefinition) -> Value {
+fn finish(crd: &CustomResourceDefinition) -> Value {
     let mut crd = json!(crd);
     let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     tidy(schema);

@@ -49,9 +49,9 @@ pub const MAX_NAME_LENGTH: usize = 60;
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.metadata.name.contains('--') && size(self.metadata.name) <= 60")
         .message(Message::Expression("'metadata.name ' + self.metadata.name + ' does not do for an environment: use up to 60 lower-case letters, digits and single hyphens, for example qa-2 (two hyphens in a row separate project and environment in the namespace name)'".into())),
     validation = Rule::new("self.spec.class != 'Production' || !has(self.spec.ttl)")
-        .message("spec.ttl is not allowed with class Production: a production environment does not expire. Remove ttl, or choose another class"),
+        .message("spec.ttl is not allowed with class Production: a production environment does not expire. Remove ttl, or choose another class").field_path(".spec.ttl"),
     validation = Rule::new("self.spec.class != 'Preview' || has(self.spec.ttl)")
-        .message("spec.ttl is required with class Preview: say after how long the preview is deleted, for example 72h")
+        .message("spec.ttl is required with class Preview: say after how long the preview is deleted, for example 72h").field_path(".spec.ttl")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.baseFrom) == has(oldSelf.baseFrom) && (!has(self.baseFrom) || self.baseFrom == oldSelf.baseFrom)")

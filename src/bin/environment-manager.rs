@@ -26,6 +26,8 @@ struct Arguments {
     command: Command,
 }
 
+// These comments are the text of `--help`, where backticks would be noise.
+#[allow(clippy::doc_markdown)]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator until SIGTERM or Ctrl-C
@@ -36,6 +38,7 @@ enum Command {
     Rbac(RbacArguments),
 }
 
+#[allow(clippy::doc_markdown)]
 #[derive(Debug, clap::Args)]
 struct RbacArguments {
     /// The namespace that the operator runs in
@@ -69,8 +72,7 @@ fn print(text: &str) -> ExitCode {
 fn rbac(arguments: RbacArguments) -> String {
     let allowed_cluster_roles = arguments.allowed_cluster_roles.into_iter().collect();
     let settings = Settings { allowed_cluster_roles, ..Settings::default() };
-    let manifests = rights::manifests(&arguments.namespace, &settings);
-    manifests.iter().map(|manifest| format!("---\n{}", api::crd::yaml(manifest))).collect()
+    api::crd::stream(&rights::manifests(&arguments.namespace, &settings))
 }
 
 /// Errors are logged, and so reach a log collector in its format.

@@ -1,6 +1,6 @@
 //! The controllers, and the process they run in.
 //!
-//! [`run`] is `environment-manager run`: it sets up the [`Process`], [adds the controllers](add_controllers) and lets
+//! [`run`] is `environment-manager run`: it sets up the [`Process`], adds the controllers (`add_controllers`) and lets
 //! it run until it is told to stop. Each controller is a [`Reconciler`](run_loop::Reconciler) with its caches; all
 //! that they share is in [`run_loop`] and [`process`].
 

@@ -253,3 +253,48 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs};
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Run {
+        #[command(flatten)]
+        config: RunConfig,
+    }
+
+    /// A process for a cluster that cannot be reached.
+    async fn process() -> Process {
+        let kubeconfig = env::temp_dir().join(format!("environment-manager-process-{}", std::process::id()));
+        fs::write(
+            &kubeconfig,
+            r#"{"current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+               "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+               "users": [{"name": "u", "user": {}}]}"#,
+        )
+        .unwrap();
+        let path = kubeconfig.to_str().unwrap();
+        let run = Run::try_parse_from(["run", "--listen", "127.0.0.1:0", "--kubeconfig", path]).unwrap();
+        Process::new(run.config).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_ends_the_process_with_its_name() {
+        let mut process = process().await;
+        process.background.spawn(async { "the watch of promotions" });
+        let error = process.run().await.unwrap_err();
+        assert_eq!(error.to_string(), "the watch of promotions ended unexpectedly");
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_cannot_be_reached_is_no_reason_to_end() {
+        let process = process().await;
+        let ended = time::timeout(Duration::from_millis(300), process.run()).await;
+        assert!(ended.is_err());
+    }
+}

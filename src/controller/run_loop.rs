@@ -79,7 +79,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrency: 32, timeout: Duration::from_secs(60) }
+        Self { concurrency: 32, timeout: Duration::from_mins(1) }
     }
 }
 
@@ -211,10 +211,10 @@ impl Failure {
     fn log(&self, kind: &'static str, key: &ObjectKey, retry: Option<Duration>, timeout: Duration) {
         let ObjectKey { namespace, name } = key;
         match self {
-            Self::Error(error) => match retry {
-                Some(retry) => warn!(kind, %namespace, %name, ?retry, "reconcile failed: {error}"),
-                None => warn!(kind, %namespace, %name, "reconcile waits for a change of the object: {error}"),
-            },
+            Self::Error(error) if retry.is_none() => {
+                warn!(kind, %namespace, %name, "reconcile waits for a change of the object: {error}");
+            }
+            Self::Error(error) => warn!(kind, %namespace, %name, ?retry, "reconcile failed: {error}"),
             Self::TimedOut => warn!(kind, %namespace, %name, ?retry, "reconcile gave up after {timeout:?}"),
             Self::Panicked(message) => error!(kind, %namespace, %name, ?retry, "reconcile panicked: {message}"),
         }

@@ -1,6 +1,6 @@
 //! The JSON contract: the documents that the platform's other engines speak, exactly as the specification shows them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,14 @@ impl EnvironmentCreated {
             linked_version: status.release.as_ref()?.version.clone().unwrap_or_default(),
             url: status.url.clone()?,
         })
+    }
+}
+
+impl fmt::Display for EnvironmentCreated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { env, linked_version, url, .. } = self;
+        let version = if linked_version.is_empty() { "no version" } else { linked_version };
+        write!(f, "The environment {env} is active with {version} at {url}")
     }
 }
 

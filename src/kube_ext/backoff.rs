@@ -41,8 +41,8 @@ impl Schedule {
             more => self.base.saturating_mul(1 << (more - 2).min(31)),
         };
         let full = full.min(self.cap);
-        let thousandths_off = u32::try_from(jitter % 200).unwrap_or_default();
-        full - full * thousandths_off / 1000
+        let thousandths = u32::try_from(1000 - jitter % 200).unwrap_or(1000);
+        full * thousandths / 1000
     }
 }
 

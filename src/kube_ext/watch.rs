@@ -4,11 +4,11 @@
 //! are counted, logged now and then, and never end the task. What is cached stays readable meanwhile.
 //!
 //! **A dead watch is noticed within 30 seconds.** An API server that has nothing to say and one that is unreachable
-//! behind a load balancer look the same. So each watch asks the server to end it after [`WATCH_TIMEOUT`]; if it does
+//! behind a load balancer look the same. So each watch asks the server to end it after `WATCH_TIMEOUT`; if it does
 //! not end five seconds later, the connection is dropped. A new watch resumes where the last one ended, over the same
 //! connection if that lives: one cheap request per kind every 25 seconds. The server sends a bookmark shortly before
 //! it ends a watch, so a resume is never from too far back. If a first list takes longer than that, it gets more time
-//! ([`Watch::follow`]).
+//! (`Watch::follow`).
 
 use std::{
     fmt::Debug,
@@ -47,7 +47,13 @@ const LONGEST_WATCH_TIMEOUT: u32 = 290;
 
 /// How often an error that persists is logged, and how often we look whether a kind is installed.
 const REMINDER: Duration = Duration::from_secs(30);
-const PROBE: Duration = Duration::from_secs(5);
+const PROBE: Duration = Duration::from_secs(2);
+
+/// Where nothing changes, a watch that works shows no sign of it but that it has had no error for this long.
+const FORGIVEN: Duration = Duration::from_mins(2);
+
+/// The answer for a path that the API server does not know is plain text, so there is no reason to look at but the code.
+const NOT_SERVED: u16 = 404;
 
 /// Keeps `cache` in step with what `api` lists, until `shutdown`. `config` holds selectors, if any; how to list, and
 /// for how long to watch, is decided here. `resource` is the plural name, for logs and metrics.
@@ -101,7 +107,7 @@ where
 {
     let mut reminded: Option<Instant> = None;
     while let Err(kube::Error::Api(status)) = api.list(&ListParams::default().limit(1)).await
-        && status.is_not_found()
+        && status.code == NOT_SERVED
     {
         if reminded.is_none_or(|at| at.elapsed() >= REMINDER) {
             warn!(
@@ -204,12 +210,17 @@ where
 #[derive(Default)]
 struct Faults {
     in_a_row: u32,
+    last: Option<Instant>,
     last_logged: Option<Instant>,
 }
 
 impl Faults {
     /// Counts one more, logs it unless one was logged lately, and says how long to wait.
     fn add(&mut self, resource: &'static str, error: &str) -> Duration {
+        if self.last.is_some_and(|at| at.elapsed() >= FORGIVEN) {
+            self.in_a_row = 0;
+        }
+        self.last = Some(Instant::now());
         self.in_a_row = self.in_a_row.saturating_add(1);
         let errors = self.in_a_row;
         if self.last_logged.is_none_or(|at| at.elapsed() >= REMINDER) {

@@ -17,9 +17,11 @@ pub struct Health {
 #[derive(Default)]
 struct Asked {
     loops: Vec<(&'static str, Trigger)>,
-    caches: Vec<(&'static str, Box<dyn Fn() -> bool + Send + Sync>)>,
+    caches: Vec<(&'static str, IsReady)>,
     stopping: bool,
 }
+
+type IsReady = Box<dyn Fn() -> bool + Send + Sync>;
 
 impl Health {
     /// A controller that has work and ended no reconcile for `stalled_after` is stalled. Must be longer than the
@@ -76,5 +78,92 @@ impl Health {
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Health").field("not_ready", &self.not_ready()).field("stalled", &self.stalled()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        controller::{
+            error::ReconcileError,
+            run_loop::{self, Limits, Next, Reconciler},
+        },
+        kube_ext::key::ObjectKey,
+        metrics::Metrics,
+    };
+
+    const LIMIT: Duration = Duration::from_mins(3);
+
+    struct Hanging;
+
+    impl Reconciler for Hanging {
+        const KIND: &'static str = "Hanging";
+
+        async fn reconcile(&self, _key: &ObjectKey) -> Result<Next, ReconcileError> {
+            std::future::pending().await
+        }
+
+        fn generation(&self, _key: &ObjectKey) -> Option<i64> {
+            None
+        }
+    }
+
+    /// The health of a process with a controller that does nothing, with a timeout of reconciles of this length.
+    fn hanging(timeout: Duration) -> (Health, Trigger) {
+        let limits = Limits { concurrency: 1, timeout };
+        let (health, trigger) = (Health::new(LIMIT), Trigger::new(&limits));
+        health.watch(Hanging::KIND, trigger.clone());
+        let (metrics, never) = (Arc::new(Metrics::new()), CancellationToken::new());
+        tokio::spawn(run_loop::run(Arc::new(Hanging), trigger.clone(), limits, metrics, never));
+        (health, trigger)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_controller_that_has_work_and_ends_none_is_stalled() {
+        let (health, trigger) = hanging(Duration::from_hours(1));
+        for name in ["a", "b"] {
+            trigger.now(ObjectKey::new("ns", name));
+        }
+        time::sleep(LIMIT / 2).await;
+        assert_eq!(health.stalled(), [""; 0]);
+        time::sleep(LIMIT / 2).await;
+        assert_eq!(health.stalled(), ["controller Hanging: 1 objects are waiting, no reconcile ended for 180 s"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_idleness_nor_reconciles_that_time_out_are_a_stall() {
+        let (health, trigger) = hanging(Duration::from_mins(1));
+        time::sleep(LIMIT * 10).await;
+        for name in 0..20 {
+            trigger.now(ObjectKey::new("ns", name.to_string()));
+        }
+        assert_eq!(health.stalled(), [""; 0]);
+        time::sleep(LIMIT * 2).await;
+        assert_eq!(health.stalled(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_controller_that_waits_for_its_caches_is_not_stalled() {
+        let (health, trigger) = (Health::new(LIMIT), Trigger::new(&Limits::default()));
+        health.watch("Promotion", trigger.clone());
+        trigger.now(ObjectKey::new("ns", "a"));
+        time::sleep(LIMIT * 2).await;
+        assert_eq!(health.stalled(), [""; 0]);
+    }
+
+    #[test]
+    fn readiness_names_what_is_missing_and_ends_with_the_stop() {
+        let health = Health::new(LIMIT);
+        health.expect("promotions", || true);
+        health.expect("namespaces", || false);
+        assert_eq!(health.not_ready(), ["cache namespaces: not listed yet"]);
+        health.stop();
+        assert_eq!(health.not_ready().len(), 2);
     }
 }

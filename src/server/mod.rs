@@ -60,7 +60,7 @@ fn verdict(faults: &[String]) -> (StatusCode, String) {
     if faults.is_empty() {
         (StatusCode::OK, "ok\n".into())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, faults.iter().map(|fault| format!("{fault}\n")).collect())
+        (StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n")
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
         naming,
         ownership::OwnedFields,
         plan::Action,
-        snapshot::{Difference, Failure},
+        snapshot::{Child, Difference, Failure},
     },
     kube_ext::{
         errors::describe,
@@ -61,7 +61,27 @@ enum Outcome {
     Done,
     /// The world is not as the plan took it; the caches know better now.
     Replan,
+    /// The child is there, and ours, although the cache has none: somebody took off the label by which it is watched.
+    Found(Child),
     Failed(Failure),
+}
+
+/// What became of all actions.
+#[derive(Debug, Default)]
+pub struct Acted {
+    /// Children that no cache shows.
+    pub found: Vec<Child>,
+    /// What did not succeed and will not pass by itself.
+    pub failures: Vec<Failure>,
+}
+
+impl Acted {
+    /// Whether the write of this child did not go as planned.
+    #[must_use]
+    pub fn concern(&self, id: &ChildId) -> bool {
+        let failed = self.failures.iter().any(|failure| failure.target == id.to_string());
+        failed || self.found.iter().any(|child| child.id == *id)
+    }
 }
 
 /// Carries out actions.
@@ -92,21 +112,17 @@ impl Executor {
     }
 
     /// Carries out all actions at once. An error is one that will pass; what will not is among the failures.
-    pub async fn act(
-        &self,
-        world: &World,
-        subject: Subject<'_>,
-        actions: &[Action],
-    ) -> Result<Vec<Failure>, ReconcileError> {
+    pub async fn act(&self, world: &World, subject: Subject<'_>, actions: &[Action]) -> Result<Acted, ReconcileError> {
         let outcomes = join_all(actions.iter().map(|action| self.one(world, subject, action))).await;
-        let mut failures = vec![];
+        let mut acted = Acted::default();
         for outcome in outcomes {
             match outcome? {
                 Outcome::Done | Outcome::Replan => {}
-                Outcome::Failed(failure) => failures.push(failure),
+                Outcome::Found(child) => acted.found.push(child),
+                Outcome::Failed(failure) => acted.failures.push(failure),
             }
         }
-        Ok(failures)
+        Ok(acted)
     }
 
     async fn one(&self, world: &World, subject: Subject<'_>, action: &Action) -> Result<Outcome, ReconcileError> {
@@ -206,7 +222,7 @@ impl Executor {
         match difference {
             Difference::Missing => body["metadata"]["resourceVersion"] = json!(NEVER),
             Difference::Outdated { uid } | Difference::Changed { uid, .. } => {
-                body["metadata"]["uid"] = json!(uid.to_string())
+                body["metadata"]["uid"] = json!(uid.to_string());
             }
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -217,10 +233,7 @@ impl Executor {
                 world.children(intent.id.kind).written(written);
                 Ok(Outcome::Done)
             }
-            Err(error) if is(&error, &[404]) || is_terminating(&error) => {
-                self.look_at_namespace(world, subject).await?;
-                Ok(Outcome::Replan)
-            }
+            Err(error) if is(&error, &[404]) || is_terminating(&error) => self.look_at_namespace(world, subject).await,
             Err(error) if is(&error, &[409]) => self.look(world, subject, &intent.id).await,
             Err(error) => failed(&intent.id.to_string(), Some(intent.id.kind), "apply", error),
         }
@@ -248,17 +261,18 @@ impl Executor {
             return Ok(Outcome::Replan);
         };
         let ours = Tracked::of(&live.metadata)
-            .is_some_and(|tracked| tracked.belongs_to(subject.uid()) && tracked.owned().is_some());
-        if ours {
+            .filter(|tracked| tracked.belongs_to(subject.uid()) && tracked.owned().is_some());
+        if let (Some(tracked), Some(uid)) = (ours, live.metadata.uid.as_deref()) {
+            let child = tracked.as_child(id.clone(), &uid.into());
             cache.written(live);
-            return Ok(Outcome::Replan);
+            return Ok(Outcome::Found(child));
         }
         Ok(Outcome::Failed(Failure::not_ours(id, &subject.key.name)))
     }
 
-    async fn look_at_namespace(&self, world: &World, subject: Subject<'_>) -> Result<(), ReconcileError> {
+    async fn look_at_namespace(&self, world: &World, subject: Subject<'_>) -> Result<Outcome, ReconcileError> {
         let id = ChildId { kind: ChildKind::Namespace, name: subject.namespace.to_owned() };
-        self.look(world, subject, &id).await.map(|_| ())
+        self.look(world, subject, &id).await
     }
 
     async fn delete(
@@ -362,7 +376,9 @@ impl Executor {
                 own.push((key.clone(), held.stamp.uid.clone()));
             }
         });
-        own.iter().for_each(|(key, uid)| world.revisions.remove_written(key, uid));
+        for (key, uid) in &own {
+            world.revisions.remove_written(key, uid);
+        }
         Ok(Outcome::Done)
     }
 }

@@ -19,7 +19,7 @@ use kube::{
 use serde_json::json;
 
 use self::{
-    act::{Executor, Subject},
+    act::{Acted, Executor, Subject},
     world::{World, environment_of_revision},
 };
 use super::{
@@ -32,7 +32,7 @@ use crate::{
         environment::{
             events, naming,
             plan::{Action, Read, Rest, Step, plan},
-            snapshot::{Base, BaseEnvironment, Failure, NamespaceReport, Snapshot},
+            snapshot::{Base, BaseEnvironment, NamespaceReport, Snapshot},
         },
         settings::Settings,
     },
@@ -76,9 +76,29 @@ impl Waiting {
         waiting.entry(awaited).or_default().insert(environment.clone());
     }
 
+    fn remove(&self, awaited: &Awaited, environment: &ObjectKey) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(environments) = waiting.get_mut(awaited) {
+            environments.remove(environment);
+            if environments.is_empty() {
+                waiting.remove(awaited);
+            }
+        }
+    }
+
     fn wake(&self, awaited: &Awaited, trigger: &Trigger) {
         let woken = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(awaited);
         woken.into_iter().flatten().for_each(|environment| trigger.now(environment));
+    }
+}
+
+impl Awaited {
+    /// What an environment with this spec starts from.
+    fn by(key: &ObjectKey, environment: &PlatformEnvironment) -> Option<Self> {
+        let base = environment.spec.base_from.as_ref()?;
+        let in_project = |name: &String| ObjectKey::new(key.namespace.clone(), name.as_str());
+        let version = base.version.as_ref().map(|name| Self::Version(in_project(name)));
+        version.or_else(|| base.environment.as_ref().map(|name| Self::Environment(in_project(name))))
     }
 }
 
@@ -87,7 +107,7 @@ impl Waiting {
 struct Live {
     revisions: BTreeMap<String, EnvironmentRevision>,
     namespace: Option<NamespaceReport>,
-    failures: Vec<Failure>,
+    acted: Acted,
 }
 
 impl EnvironmentController {
@@ -113,10 +133,13 @@ impl EnvironmentController {
                 }
                 Step::Act(actions) => {
                     drop(snapshot);
-                    live.failures = self.act(key, &environment, &actions).await?;
+                    live.acted = self.act(key, &environment, &actions).await?;
                     live.namespace = None;
                 }
                 Step::Rest(rest) => {
+                    if let Some(awaited) = Awaited::by(key, &environment).filter(|_| snapshot.latest.is_some()) {
+                        self.waiting.remove(&awaited, key);
+                    }
                     drop(snapshot);
                     return self.report(key, &environment, *rest, now).await;
                 }
@@ -147,6 +170,8 @@ impl EnvironmentController {
         let base = if latest.is_none() { self.base(key, environment) } else { Base::Nothing };
         let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
         let mut children = self.world.children_of(&namespace, uid);
+        children.retain(|child| live.acted.found.iter().all(|found| found.id != child.id));
+        children.extend(live.acted.found.iter().cloned());
         for child in &mut children {
             child.owned = child.owned.map(|actual| self.executor.foretold(actual));
         }
@@ -161,7 +186,7 @@ impl EnvironmentController {
             revisions: &live.revisions,
             children,
             namespace: live.namespace.as_ref(),
-            failures: &live.failures,
+            failures: &live.acted.failures,
             now,
         }
     }
@@ -169,26 +194,25 @@ impl EnvironmentController {
     /// What the environment starts from. Whoever looks at a base that is not there (yet) is woken when it changes; the
     /// wish to be woken comes before the look, so that no change falls in between.
     fn base(&self, key: &ObjectKey, environment: &PlatformEnvironment) -> Base {
-        let Some(base) = &environment.spec.base_from else { return Base::Nothing };
-        let in_project = |name: &str| ObjectKey::new(key.namespace.clone(), name);
-        if let Some(version) = &base.version {
-            let version_key = in_project(version);
-            self.waiting.add(Awaited::Version(version_key.clone()), key);
-            let reference = self.world.versions.get(&version_key).map(|record| record.reference().clone());
-            return Base::Version(version.clone(), reference);
+        let Some(awaited) = Awaited::by(key, environment) else { return Base::Nothing };
+        self.waiting.add(awaited.clone(), key);
+        match awaited {
+            Awaited::Version(version) => {
+                let reference = self.world.versions.get(&version).map(|record| record.reference().clone());
+                Base::Version(version.name.to_string(), reference)
+            }
+            Awaited::Environment(base) => {
+                let found = self.world.environments.valid(&base);
+                let uid = found.as_ref().and_then(|found| found.metadata.uid.clone()).unwrap_or_default();
+                Base::Environment(BaseEnvironment {
+                    name: base.name.to_string(),
+                    exists: found.is_some(),
+                    terminating: found.is_some_and(|found| found.metadata.deletion_timestamp.is_some()),
+                    latest: self.world.newest_revisions(&base, &uid).0,
+                    circle: self.circle(key),
+                })
+            }
         }
-        let Some(name) = &base.environment else { return Base::Nothing };
-        let base_key = in_project(name);
-        self.waiting.add(Awaited::Environment(base_key.clone()), key);
-        let found = self.world.environments.valid(&base_key);
-        let uid = found.as_ref().and_then(|found| found.metadata.uid.clone()).unwrap_or_default();
-        Base::Environment(BaseEnvironment {
-            name: name.clone(),
-            exists: found.is_some(),
-            terminating: found.is_some_and(|found| found.metadata.deletion_timestamp.is_some()),
-            latest: self.world.newest_revisions(&base_key, &uid).0,
-            circle: self.circle(key),
-        })
     }
 
     /// The environments that wait for each other in a circle, starting with this one, if it is part of one.
@@ -236,16 +260,16 @@ impl EnvironmentController {
         key: &ObjectKey,
         environment: &Arc<PlatformEnvironment>,
         actions: &[Action],
-    ) -> Result<Vec<Failure>, ReconcileError> {
+    ) -> Result<Acted, ReconcileError> {
         let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
         let subject = Subject { environment, key, namespace: &namespace };
         let before = self.world.newest_revisions(key, environment.metadata.uid.as_deref().unwrap_or_default()).0;
-        let failures = self.executor.act(&self.world, subject, actions).await?;
+        let acted = self.executor.act(&self.world, subject, actions).await?;
         let was_complete = before.is_some() && is_ready(environment);
         for action in actions {
-            self.tell(environment, &namespace, action, was_complete, &failures);
+            self.tell(environment, &namespace, action, was_complete, &acted);
         }
-        Ok(failures)
+        Ok(acted)
     }
 
     fn tell(
@@ -254,10 +278,10 @@ impl EnvironmentController {
         namespace: &str,
         action: &Action,
         was_complete: bool,
-        failures: &[Failure],
+        acted: &Acted,
     ) {
         match action {
-            Action::CreateRevision(record) if failures.is_empty() => {
+            Action::CreateRevision(record) if acted.failures.is_empty() => {
                 let revision = naming::revision(&record.environment, record.revision);
                 self.events.send(
                     EventSubject::of(environment),
@@ -265,9 +289,7 @@ impl EnvironmentController {
                     events::of_revision(record),
                 );
             }
-            Action::Apply(intent, difference)
-                if !failures.iter().any(|failure| failure.target == intent.id.to_string()) =>
-            {
+            Action::Apply(intent, difference) if !acted.concern(&intent.id) => {
                 if let Some(event) = events::of_repair(&intent.id, difference, was_complete) {
                     let child = (intent.id.kind.as_str(), intent.id.name.as_str());
                     self.events.send(EventSubject::of(environment), Some(child), event);

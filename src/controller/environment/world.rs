@@ -184,7 +184,9 @@ impl Tracked {
         self.owned
     }
 
-    fn as_child(&self, id: ChildId, uid: &Uid) -> Child {
+    /// The child as a plan sees it.
+    #[must_use]
+    pub fn as_child(&self, id: ChildId, uid: &Uid) -> Child {
         Child {
             id,
             uid: uid.clone(),

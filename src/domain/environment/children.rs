@@ -364,8 +364,8 @@ fn intent(owner: Owner<'_>, kind: ChildKind, name: &str, content: &Value) -> Int
     body["metadata"]["labels"][LABEL_ENVIRONMENT_UID] = json!(owner.uid);
     let mark = IntentMark::new(owner.uid, &body);
     body["metadata"]["annotations"][ANNOTATION_INTENT] = json!(mark.0);
-    let owned = OwnedFields::of_body(&body, kind.atomic_fields());
-    Intent { id: ChildId { kind, name: name.to_owned() }, body, mark, owned }
+    let fields = OwnedFields::of_body(&body, kind.atomic_fields());
+    Intent { id: ChildId { kind, name: name.to_owned() }, body, mark, owned: fields }
 }
 
 #[cfg(test)]

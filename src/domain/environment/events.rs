@@ -31,7 +31,7 @@ pub fn of_status(old: Option<&PlatformEnvironmentStatus>, new: &PlatformEnvironm
     for condition in blocked.filter(|condition| condition.reason != Reason::Terminating.as_str()) {
         if before(&condition.r#type).is_none_or(|old| old.reason != condition.reason) {
             events.push(Event {
-                warning: true,
+                warning: !comes_by_itself(&condition.reason),
                 reason: condition.reason.clone(),
                 action: "Reconcile",
                 note: condition.message.clone(),
@@ -63,6 +63,11 @@ pub fn of_status(old: Option<&PlatformEnvironmentStatus>, new: &PlatformEnvironm
         events.push(Event { warning: false, reason: "Terminating".into(), action: "Delete", note });
     }
     events
+}
+
+/// GitOps tools apply in any order, so what an environment starts from may be a moment late: no cause for alarm.
+fn comes_by_itself(reason: &str) -> bool {
+    [Reason::BaseNotFound, Reason::BaseHasNoVersion, Reason::VersionNotFound].iter().any(|late| late.as_str() == reason)
 }
 
 fn find<'a>(conditions: &'a [Condition], name: &str) -> Option<&'a Condition> {

@@ -155,8 +155,9 @@ fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
         .map_err(|error| Hold::stalled(Reason::InvalidName, condition::NAMESPACE_READY, error.to_string()))?;
     let intended = Intended::of(snapshot, &namespace, findings)?;
     let differing = repairs(snapshot, &intended.isolation_children);
-    findings.namespace_intact = namespace_intact(snapshot, &intended.namespace);
-    findings.isolation_intact = findings.namespace_intact && differing.as_ref().is_ok_and(Vec::is_empty);
+    let namespace_is_intact = namespace_intact(snapshot, &intended.namespace);
+    findings.namespace_intact = Some(namespace_is_intact);
+    findings.isolation_intact = Some(namespace_is_intact && differing.as_ref().is_ok_and(Vec::is_empty));
     if let Some(failure) = snapshot.failures.first() {
         return Err(Hold::failed(failure));
     }
@@ -206,7 +207,7 @@ fn release_step(
     let pointer = children::release_pointer(intended.owner, &release);
     let mut actions = repairs(snapshot, std::slice::from_ref(&pointer))?;
     if actions.is_empty() {
-        findings.config_intact = true;
+        findings.config_intact = Some(true);
         actions = obsolete(snapshot, intended, &release, &pointer);
     }
     Ok((!actions.is_empty()).then_some(Step::Act(actions)))
@@ -315,3 +316,6 @@ fn obsolete(snapshot: &Snapshot<'_>, intended: &Intended<'_>, release: &Release,
         .map(|child| Action::Delete(child.id.clone(), child.uid.clone()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ pub fn propose(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
     }
     match &snapshot.latest {
         None => first(snapshot),
-        Some(latest) => following(snapshot, latest),
+        Some(latest) => Ok(following(snapshot, latest)),
     }
 }
 
@@ -143,17 +143,17 @@ fn clone_of(snapshot: &Snapshot<'_>, base: &BaseEnvironment) -> Result<Result<Or
     }))
 }
 
-fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposal, Hold> {
+fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Proposal {
     let spec = &snapshot.environment.spec.config;
     let declared = config::declared(spec);
     if canonical::digest(&declared) == latest.declared_digest {
-        return Ok(Proposal::Keep(latest.release()));
+        return Proposal::Keep(latest.release());
     }
     let name = naming::revision(snapshot.name(), latest.number);
-    let Some(current) = snapshot.revisions.get(&name) else { return Ok(Proposal::Read(name)) };
+    let Some(current) = snapshot.revisions.get(&name) else { return Proposal::Read(name) };
     let number = latest.number.next();
     let merged = config::merge(spec, &current.spec.declared, &current.spec.config, number);
-    Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
+    Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
         environment: snapshot.name().to_owned(),
         environment_uid: snapshot.uid().to_owned(),
         revision: number,
@@ -168,7 +168,7 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
         timestamp: whole_seconds(snapshot),
         previous: Some(latest.digest),
         digest: Digest::of(b""),
-    }))))
+    })))
 }
 
 /// Who acted, as the API server stamped it.

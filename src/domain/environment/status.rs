@@ -15,7 +15,7 @@ use crate::{
     domain::revision::RevisionRecord,
 };
 
-/// What planning found out on its way.
+/// What planning found out on its way. What it did not get to is `None`, and stays as it was last reported.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     /// The namespace's name.
@@ -25,11 +25,11 @@ pub struct Findings {
     /// When the environment ends.
     pub expiry: Option<Expiry>,
     /// The namespace is as intended.
-    pub namespace_intact: bool,
+    pub namespace_intact: Option<bool>,
     /// Everything that isolates is as intended.
-    pub isolation_intact: bool,
+    pub isolation_intact: Option<bool>,
     /// The release is recorded and readable in the namespace.
-    pub config_intact: bool,
+    pub config_intact: Option<bool>,
 }
 
 /// The status of this snapshot. Without a hold everything is as intended.
@@ -117,9 +117,15 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    fn aspect(&mut self, name: &str, intact: bool, hold: Option<&Hold>, message: &str) {
+    fn aspect(&mut self, name: &str, intact: Option<bool>, hold: Option<&Hold>, message: &str) {
+        let old = self.old.iter().find(|condition| condition.r#type == name);
+        let concerns = hold.is_some_and(|hold| hold.concern == name);
+        if let (None, Some(old), false) = (intact, old, concerns) {
+            self.conditions.push(old.clone());
+            return;
+        }
         let (status, reason, message) = match hold {
-            _ if intact => (ConditionStatus::True, Reason::AsIntended, message.to_owned()),
+            _ if intact == Some(true) => (ConditionStatus::True, Reason::AsIntended, message.to_owned()),
             Some(hold) if hold.concern == name || hold.concern == READY => {
                 (ConditionStatus::False, hold.reason, hold.message.clone())
             }

@@ -17,8 +17,11 @@ use crate::api::{
     condition::{self, Reason},
 };
 
-/// How long a namespace may take to go before we ask it why.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
+/// How long a namespace may take to go before people are told what holds it. Kubernetes itself takes about five
+/// seconds for one that is nearly empty.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
+/// How often a namespace that is held is asked again, beside the times at which it changes.
+const REMINDER: SignedDuration = SignedDuration::from_secs(30);
 
 /// The next step of an environment that shall go.
 #[must_use]
@@ -82,7 +85,8 @@ fn wait_for_namespace(snapshot: &Snapshot<'_>, namespace: &Child) -> Step {
         Reason::ForeignFinalizer
     };
     let message = format!("The namespace {name} does not go{held}");
-    rest(snapshot, &Hold { retry: true, ..Hold::waiting(reason, condition::READY, message) }, None)
+    let wake = snapshot.now.checked_add(REMINDER).ok();
+    rest(snapshot, &Hold::waiting(reason, condition::READY, message), wake)
 }
 
 /// What the namespace says about what holds it, as the end of a sentence. Nothing is ever stripped: whoever set a
@@ -116,6 +120,7 @@ fn foreign_finalizers(snapshot: &Snapshot<'_>) -> Hold {
 }
 
 fn rest(snapshot: &Snapshot<'_>, hold: &Hold, wake: Option<jiff::Timestamp>) -> Step {
-    let status = status::report(snapshot, &Findings::default(), Some(hold));
+    let findings = Findings { namespace_intact: Some(false), ..Findings::default() };
+    let status = status::report(snapshot, &findings, Some(hold));
     Step::Rest(Box::new(Rest { status, wake, retry: hold.retry }))
 }

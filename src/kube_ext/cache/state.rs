@@ -13,14 +13,13 @@ pub(super) struct State<T> {
     pub(super) entries: BTreeMap<ObjectKey, Held<T>>,
     /// The number of the relist under way, or of the last one.
     epoch: u32,
-    relisting: bool,
     /// The watch has delivered everything up to this resourceVersion. Starts anew with each relist, because an API
     /// server that lags behind another one may list an older state than was known.
     progress: u64,
     /// The highest resourceVersion in the relist under way: the list is at least this new.
     listed: u64,
-    /// Written by us during a relist and neither listed nor watched since, with the resourceVersion of the write.
-    unconfirmed: BTreeMap<ObjectKey, u64>,
+    /// Writes of ours that the watch has neither brought nor passed yet, by resourceVersion.
+    unconfirmed: BTreeMap<u64, ObjectKey>,
 }
 
 /// One change to tell the subscribers.
@@ -32,36 +31,27 @@ pub(super) struct Change<T> {
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            epoch: 0,
-            relisting: false,
-            progress: 0,
-            listed: 0,
-            unconfirmed: BTreeMap::new(),
-        }
+        Self { entries: BTreeMap::new(), epoch: 0, progress: 0, listed: 0, unconfirmed: BTreeMap::new() }
     }
 }
 
 impl<T: Clone> State<T> {
     pub(super) fn begin_relist(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
-        self.relisting = true;
         self.progress = 0;
         self.listed = 0;
-        // What a relist that was cut short left open, this one settles.
+        // What was written before is listed, or goes.
         self.unconfirmed.clear();
     }
 
     /// The relist found the object. Objects are listed in no order, so progress is known only when the list is done.
     pub(super) fn listed(&mut self, key: ObjectKey, stamp: Stamp, value: Option<T>, changes: &mut Vec<Change<T>>) {
         self.listed = self.listed.max(stamp.resource_version);
-        self.unconfirmed.remove(&key);
+        self.unconfirmed.remove(&stamp.resource_version);
         self.put(key, stamp, value, changes);
     }
 
     pub(super) fn end_relist(&mut self, changes: &mut Vec<Change<T>>) {
-        self.relisting = false;
         let epoch = self.epoch;
         let unseen = self.entries.extract_if(.., |_, held| held.epoch != epoch);
         changes.extend(unseen.map(|(key, held)| Change { key, old: Some(held.value), new: None }));
@@ -71,7 +61,7 @@ impl<T: Clone> State<T> {
     /// The watch brought the object.
     pub(super) fn watched(&mut self, key: ObjectKey, stamp: Stamp, value: Option<T>, changes: &mut Vec<Change<T>>) {
         let progress = stamp.resource_version;
-        self.unconfirmed.remove(&key);
+        self.unconfirmed.remove(&stamp.resource_version);
         self.put(key, stamp, value, changes);
         self.advance(progress, changes);
     }
@@ -87,13 +77,12 @@ impl<T: Clone> State<T> {
 
     /// A write of ours returned the object.
     pub(super) fn written(&mut self, key: ObjectKey, stamp: Stamp, value: Option<T>, changes: &mut Vec<Change<T>>) {
-        let known = self.entries.contains_key(&key);
-        if !known && stamp.resource_version <= self.progress {
+        let version = stamp.resource_version;
+        let held = self.entries.get(&key);
+        if version <= held.map_or(self.progress, |held| held.stamp.resource_version) {
             return;
         }
-        if self.relisting && self.entries.get(&key).is_none_or(|held| held.epoch != self.epoch) {
-            self.unconfirmed.insert(key.clone(), stamp.resource_version);
-        }
+        self.unconfirmed.insert(version, key.clone());
         self.put(key, stamp, value, changes);
     }
 
@@ -146,9 +135,11 @@ impl<T: Clone> State<T> {
     /// The watch is at this resourceVersion: a write of ours up to it that it did not bring is undone by a deletion.
     fn advance(&mut self, progress: u64, changes: &mut Vec<Change<T>>) {
         self.progress = self.progress.max(progress);
-        let passed: Vec<_> = self.unconfirmed.extract_if(.., |_, written| *written <= progress).collect();
-        for (key, written) in passed {
-            if self.entries.get(&key).is_some_and(|held| held.stamp.resource_version == written) {
+        while let Some(entry) = self.unconfirmed.first_entry()
+            && *entry.key() <= progress
+        {
+            let (version, key) = entry.remove_entry();
+            if self.entries.get(&key).is_some_and(|held| held.stamp.resource_version == version) {
                 self.take(key, changes);
             }
         }

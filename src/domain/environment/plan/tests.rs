@@ -1,0 +1,450 @@
+//! The plan against a small world: an API server reduced to what the plan sees of it. The world can stop at any write,
+//! do the writes of a step in any order, and be tampered with.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::{prelude::*, sample::Index};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    api::{
+        ConditionStatus, Digest, EnvironmentRevision, PlatformEnvironment, RevisionNumber,
+        condition::{CONFIG_READY, ISOLATED, NAMESPACE_READY, READY, RECONCILING, STALLED},
+        revision::VersionReference,
+    },
+    domain::{
+        environment::{
+            ownership::OwnedFields,
+            snapshot::{Base, BaseEnvironment, Child, NamespaceReport},
+        },
+        revision::chain,
+        settings::Settings,
+    },
+};
+
+const START: Timestamp = Timestamp::UNIX_EPOCH;
+
+struct World {
+    environment: Option<PlatformEnvironment>,
+    base: Base,
+    base_revision: Option<EnvironmentRevision>,
+    revisions: BTreeMap<RevisionNumber, EnvironmentRevision>,
+    children: BTreeMap<ChildId, Child>,
+    settings: Settings,
+    now: Timestamp,
+    uids: u32,
+    /// Every write, in order.
+    journal: Vec<String>,
+}
+
+impl World {
+    fn new(spec: &serde_json::Value) -> Self {
+        let environment = serde_json::from_value(json!({
+            "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment",
+            "metadata": {"name": "staging", "namespace": "pf-872", "uid": "u-env", "generation": 1,
+                         "creationTimestamp": START.to_string()},
+            "spec": spec,
+        }));
+        Self {
+            environment: Some(environment.unwrap()),
+            base: Base::Nothing,
+            base_revision: None,
+            revisions: BTreeMap::new(),
+            children: BTreeMap::new(),
+            settings: Settings {
+                allowed_cluster_roles: ["view".to_owned()].into(),
+                gateways: [("public".to_owned(), "gateway-system".to_owned())].into(),
+                ..Settings::default()
+            },
+            now: START,
+            uids: 0,
+            journal: vec![],
+        }
+    }
+
+    fn from_nothing() -> Self {
+        Self::new(&json!({"class": "Staging", "config": {"flags": [{"name": "BETA", "enabled": true}]},
+            "isolation": {"access": [{"role": "view", "users": ["ana"]}]}}))
+    }
+
+    /// A clone of `dev`, which has v1.4.3 and the flag BETA.
+    fn clone_of_dev() -> Self {
+        let mut dev = Self::from_nothing();
+        dev.settle();
+        let mut record = dev.revisions[&RevisionNumber::FIRST].spec.clone();
+        record.environment = "dev".to_owned();
+        record.version = Some(VersionReference { name: "v1.4.3".to_owned(), digest: Digest::of(b"v1.4.3") });
+        let revision = EnvironmentRevision::new("dev-1", chain::sealed(record));
+        let mut world = Self::new(&json!({"class": "Staging", "baseFrom": {"environment": "dev"},
+            "config": {"flags": [{"name": "OWN", "enabled": true}]}}));
+        world.base = Base::Environment(BaseEnvironment {
+            name: "dev".to_owned(),
+            exists: true,
+            terminating: false,
+            latest: Some(Arc::new(RevisionRecord::from(&revision))),
+            circle: None,
+        });
+        world.base_revision = Some(revision);
+        world
+    }
+
+    fn environment(&mut self) -> &mut PlatformEnvironment {
+        self.environment.as_mut().unwrap()
+    }
+
+    /// What a reconcile would decide, all reads granted.
+    fn next(&self) -> Option<Step> {
+        let environment = self.environment.as_ref()?;
+        let mut read = BTreeMap::new();
+        let mut report = None;
+        for _ in 0..5 {
+            let mut newest = self.revisions.values().rev().map(|revision| Arc::new(RevisionRecord::from(revision)));
+            let latest = newest.next();
+            let snapshot = Snapshot {
+                environment,
+                project_id: Some("pf_872".into()),
+                settings: &self.settings,
+                previous: newest.next(),
+                former_history: false,
+                base: if latest.is_some() { Base::Nothing } else { self.base.clone() },
+                latest,
+                revisions: &read,
+                children: self.children.values().cloned().collect(),
+                namespace: report.as_ref(),
+                failures: &[],
+                now: self.now,
+            };
+            match plan(&snapshot) {
+                Step::Read(Read::Revision(name)) => {
+                    let all = self.revisions.values().chain(&self.base_revision);
+                    let found = all.into_iter().find(|revision| revision.metadata.name.as_ref() == Some(&name));
+                    read.insert(name, found.expect("the plan reads revisions that exist").clone());
+                }
+                Step::Read(Read::Namespace) => report = Some(NamespaceReport::default()),
+                step => return Some(step),
+            }
+        }
+        panic!("the plan does nothing but read");
+    }
+
+    fn perform(&mut self, action: &Action) {
+        self.journal.push(match action {
+            Action::Apply(intent, _) => format!("apply {}", intent.id),
+            Action::Delete(id, _) => format!("delete {id}"),
+            Action::CreateRevision(record) => format!("create revision {}", record.revision),
+            other => format!("{other:?}"),
+        });
+        match action {
+            Action::AddFinalizer => self.environment().metadata.finalizers = Some(vec![FINALIZER.to_owned()]),
+            Action::RemoveFinalizer => self.environment = None,
+            Action::DeleteEnvironment => self.delete(),
+            Action::Apply(intent, difference) => self.apply(intent, difference),
+            Action::Delete(id, uid) => self.remove(id, uid),
+            Action::RetainNamespace(uid) => self.children.retain(|_, child| child.uid != *uid),
+            Action::CreateRevision(record) => {
+                let name = naming::revision(&record.environment, record.revision);
+                // The API server lets one creation win.
+                self.revisions
+                    .entry(record.revision)
+                    .or_insert_with(|| EnvironmentRevision::new(&name, (**record).clone()));
+            }
+            Action::DeleteRevisions => self.revisions.clear(),
+        }
+    }
+
+    fn apply(&mut self, intent: &Intent, difference: &Difference) {
+        let there = self.children.get(&intent.id);
+        assert_eq!(there.is_none(), *difference == Difference::Missing, "{}: the plan knows what is there", intent.id);
+        assert!(there.is_none_or(|child| child.owned.is_some()), "{}: what is not ours is never applied", intent.id);
+        let namespace = self.children.keys().any(|id| id.kind == ChildKind::Namespace);
+        assert!(namespace || intent.id.kind == ChildKind::Namespace, "{}: the namespace comes first", intent.id);
+        self.uids += 1;
+        let uid = there.map_or_else(|| format!("u-{}", self.uids).as_str().into(), |child| child.uid.clone());
+        let child = Child {
+            id: intent.id.clone(),
+            uid,
+            mark: Some(intent.mark.hash()),
+            owned: Some(intent.owned),
+            terminating: false,
+            changed_by: None,
+        };
+        self.children.insert(intent.id.clone(), child);
+    }
+
+    fn remove(&mut self, id: &ChildId, uid: &Uid) {
+        let child = self.children.get(id).expect("only what is there is deleted");
+        assert_eq!(child.uid, *uid);
+        assert!(child.owned.is_some(), "{id}: what is not ours is never deleted");
+        if id.kind == ChildKind::Namespace {
+            // All that lies in it goes with it.
+            self.children.clear();
+        } else {
+            self.children.remove(id);
+        }
+    }
+
+    fn delete(&mut self) {
+        let now = self.now;
+        let metadata = &mut self.environment().metadata;
+        metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+        if metadata.finalizers.is_none() {
+            self.environment = None;
+        }
+    }
+
+    fn edit(&mut self, edit: impl FnOnce(&mut PlatformEnvironment)) {
+        edit(self.environment());
+        let generation = &mut self.environment().metadata.generation;
+        *generation = generation.map(|generation| generation + 1);
+    }
+
+    /// Reconciles until the plan rests, and reports. Gives back how it rested.
+    fn settle(&mut self) -> Option<Rest> {
+        for _ in 0..20 {
+            match self.next()? {
+                Step::Act(actions) => actions.iter().for_each(|action| self.perform(action)),
+                Step::Rest(rest) => {
+                    self.environment().status = Some(rest.status.clone());
+                    return Some(*rest);
+                }
+                Step::Read(_) => unreachable!("reads are granted"),
+            }
+        }
+        panic!("the plan does not come to rest: {:#?}", self.journal);
+    }
+
+    /// Reconciles, but stops for good after some of the writes of a step, done in any order.
+    fn settle_until_killed(&mut self, order: &[Index], writes: usize) {
+        let mut done = 0;
+        let mut order = order.iter().cycle();
+        while let Some(Step::Act(mut actions)) = self.next() {
+            while !actions.is_empty() {
+                if done == writes {
+                    return;
+                }
+                let Some(index) = order.next() else { return };
+                let action = actions.remove(index.index(actions.len()));
+                self.perform(&action);
+                done += 1;
+            }
+        }
+    }
+
+    fn everything(&self) -> (Vec<ChildId>, Vec<(RevisionNumber, Digest)>) {
+        let revisions = self.revisions.values().map(|revision| (revision.spec.revision, revision.spec.digest));
+        (self.children.keys().cloned().collect(), revisions.collect())
+    }
+
+    fn condition(&self, name: &str) -> Option<ConditionStatus> {
+        let status = self.environment.as_ref()?.status.as_ref()?;
+        status.conditions.iter().find(|condition| condition.r#type == name).map(|condition| condition.status)
+    }
+}
+
+fn assert_ready(world: &World) {
+    for name in [READY, NAMESPACE_READY, ISOLATED, CONFIG_READY] {
+        assert_eq!(world.condition(name), Some(ConditionStatus::True), "{name}");
+    }
+    for name in [RECONCILING, STALLED] {
+        assert_eq!(world.condition(name), None, "{name} is there only while it is true");
+    }
+}
+
+#[test]
+fn an_environment_from_nothing_becomes_ready_with_one_revision() {
+    let mut world = World::from_nothing();
+    world.settle();
+    assert_ready(&world);
+    assert_eq!(world.revisions.len(), 1);
+    assert_eq!(world.journal.first().unwrap(), "AddFinalizer", "nothing is made before the environment is held");
+    let pointer = world.journal.iter().position(|write| write == "apply ConfigMap release");
+    let commit = world.journal.iter().position(|write| write == "create revision 1");
+    assert!(commit < pointer, "applications follow only what is recorded");
+}
+
+#[test]
+fn a_clone_takes_version_and_configuration_along() {
+    let mut world = World::clone_of_dev();
+    world.settle();
+    assert_ready(&world);
+    let record = &world.revisions[&RevisionNumber::FIRST].spec;
+    assert_eq!(record.version.as_ref().unwrap().name, "v1.4.3");
+    let flags: Vec<&str> = record.config.flags.iter().map(|flag| flag.name.as_str()).collect();
+    assert_eq!(flags, ["BETA", "OWN"]);
+}
+
+#[test]
+fn an_edit_of_the_configuration_is_a_revision_and_an_edit_of_anything_else_is_none() {
+    let mut world = World::from_nothing();
+    world.settle();
+    world.edit(|environment| environment.spec.config.flags[0].enabled = false);
+    world.settle();
+    assert_eq!(world.revisions.len(), 2);
+    world.edit(|environment| environment.spec.isolation = None);
+    world.settle();
+    assert_eq!(world.revisions.len(), 2);
+    assert!(!world.children.keys().any(|id| id.kind == ChildKind::RoleBinding), "access that is not given is taken");
+    assert_eq!(chain::verify(world.revisions.values().map(|revision| &revision.spec)), Ok(()));
+}
+
+#[test]
+fn content_of_the_release_before_stays_and_older_content_goes() {
+    let mut world = World::from_nothing();
+    world.settle();
+    for number in 0..3 {
+        world.edit(|environment| environment.spec.config.flags[0].name = format!("FLAG_{number}"));
+        world.settle();
+    }
+    let flags = world.children.keys().filter(|id| id.name.starts_with("flags-")).count();
+    assert_eq!(flags, 2);
+}
+
+#[test]
+fn a_namespace_that_is_not_ours_stalls_and_is_left_alone() {
+    let mut world = World::from_nothing();
+    let id = ChildId { kind: ChildKind::Namespace, name: "pf-872--staging".to_owned() };
+    let foreign = Child {
+        id: id.clone(),
+        uid: "u-foreign".into(),
+        mark: None,
+        owned: None,
+        terminating: false,
+        changed_by: None,
+    };
+    world.children.insert(id, foreign);
+    let rest = world.settle().unwrap();
+    assert!(rest.retry, "nobody tells us when it goes");
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    world.delete();
+    world.settle();
+    assert!(world.environment.is_none());
+    assert_eq!(world.children.len(), 1, "also at the end");
+}
+
+#[test]
+fn a_preview_warns_and_then_goes_to_the_last_trace() {
+    let mut world = World::new(&json!({"class": "Preview", "ttl": "1h"}));
+    let rest = world.settle().unwrap();
+    assert_eq!(rest.wake, Some(START + SignedDuration::from_mins(45)));
+    world.now = rest.wake.unwrap();
+    let rest = world.settle().unwrap();
+    assert_eq!(rest.status.phase, Some(crate::api::EnvironmentPhase::Expiring));
+    assert_eq!(rest.wake, Some(START + SignedDuration::from_hours(1)));
+    world.edit(|environment| environment.spec.ttl = Some("2h".to_owned()));
+    world.now = rest.wake.unwrap();
+    assert!(
+        world.settle().is_some_and(|rest| rest.status.phase == Some(crate::api::EnvironmentPhase::Active)),
+        "it was extended"
+    );
+    world.now = START + SignedDuration::from_hours(2);
+    world.settle();
+    assert!(world.environment.is_none() && world.children.is_empty() && world.revisions.is_empty());
+}
+
+#[test]
+fn retain_keeps_what_lies_in_the_namespace() {
+    let mut world = World::from_nothing();
+    world.settle();
+    world.edit(|environment| environment.spec.deletion_policy = crate::api::DeletionPolicy::Retain);
+    world.settle();
+    let inside = world.children.len() - 1;
+    world.delete();
+    world.settle();
+    assert!(world.environment.is_none());
+    assert_eq!(world.children.len(), inside);
+}
+
+fn worlds() -> impl Strategy<Value = fn() -> World> {
+    prop_oneof![Just(World::from_nothing as fn() -> World), Just(World::clone_of_dev as fn() -> World)]
+}
+
+proptest! {
+    // Each case is a life of an environment; more of them find nothing that these do not.
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn killed_between_any_two_writes_it_ends_in_the_same_state(
+        make in worlds(),
+        kills in proptest::collection::vec((0_usize..20, proptest::collection::vec(any::<Index>(), 20)), 0..4),
+    ) {
+        let mut undisturbed = make();
+        undisturbed.settle();
+        let mut killed = make();
+        for (writes, order) in &kills {
+            killed.settle_until_killed(order, *writes);
+        }
+        killed.settle();
+        assert_ready(&killed);
+        prop_assert_eq!(killed.everything(), undisturbed.everything());
+        prop_assert_eq!(killed.journal.len(), undisturbed.journal.len(), "nothing is written twice");
+    }
+
+    #[test]
+    fn what_is_settled_stays_settled(make in worlds()) {
+        let mut world = make();
+        world.settle();
+        let writes = world.journal.len();
+        let status = world.environment().status.clone();
+        world.now += SignedDuration::from_hours(5);
+        world.settle();
+        prop_assert_eq!(world.journal.len(), writes);
+        prop_assert_eq!(world.environment().status.clone(), status, "a status holds no moving time");
+    }
+
+    #[test]
+    fn whatever_is_tampered_with_is_put_right(tampered in proptest::collection::vec((any::<Index>(), 0..3), 1..6)) {
+        let mut world = World::from_nothing();
+        world.settle();
+        let before = world.everything();
+        for (index, how) in tampered {
+            let ids: Vec<ChildId> = world.children.keys().cloned().collect();
+            let Some(child) = world.children.get_mut(&ids[index.index(ids.len())]) else { continue };
+            match how {
+                // Of the namespace too: then everything else is still there for a moment, as caches may show it.
+                0 => { let id = child.id.clone(); world.children.remove(&id); }
+                1 => child.owned = Some(OwnedFields::of_fields(&json!({}))),
+                _ => child.mark = None,
+            }
+            if world.children.is_empty() { return Ok(()); }
+        }
+        world.settle();
+        assert_ready(&world);
+        prop_assert_eq!(world.everything(), before);
+    }
+
+    #[test]
+    fn deleted_at_any_moment_it_goes_in_good_order(
+        make in worlds(),
+        made in 0_usize..20,
+        killed in 0_usize..12,
+        order in proptest::collection::vec(any::<Index>(), 20),
+    ) {
+        let mut world = make();
+        world.settle_until_killed(&order, made);
+        world.delete();
+        let journal = world.journal.len();
+        world.settle_until_killed(&order, killed);
+        world.settle();
+        prop_assert!(world.environment.is_none() && world.children.is_empty() && world.revisions.is_empty());
+        let deletion = &world.journal[journal..];
+        let kinds: BTreeSet<usize> = deletion.iter().map(|write| match write.as_str() {
+            write if write.starts_with("delete Namespace") => 1,
+            write if write.starts_with("delete ") => 0,
+            "DeleteRevisions" => 2,
+            _ => 3,
+        }).collect();
+        let in_order: Vec<usize> = kinds.into_iter().collect();
+        let seen: Vec<usize> = deletion.iter().map(|write| match write.as_str() {
+            write if write.starts_with("delete Namespace") => 1,
+            write if write.starts_with("delete ") => 0,
+            "DeleteRevisions" => 2,
+            _ => 3,
+        }).fold(vec![], |mut seen, stage| { if seen.last() != Some(&stage) { seen.push(stage); } seen });
+        prop_assert_eq!(seen, in_order, "children, namespace, history, finalizer");
+    }
+}

@@ -1,0 +1,135 @@
+//! Control planes with the platform's kinds installed.
+
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use devcluster::{ControlPlane, Kubectl, Options};
+use serde_json::Value;
+
+use super::{Operator, Project, Request, audit, eventually, watch::Watch};
+
+/// A control plane with the platform's kinds and the operator's rights.
+#[derive(Debug)]
+pub struct Cluster {
+    plane: &'static ControlPlane,
+    operator_kubeconfig: PathBuf,
+    watch: Watch,
+}
+
+impl Cluster {
+    /// The cluster that tests share, with an operator that nobody may stop.
+    pub fn shared() -> &'static Self {
+        &Self::shared_with_operator().0
+    }
+
+    /// The shared cluster's operator.
+    pub fn shared_operator() -> &'static Operator {
+        &Self::shared_with_operator().1
+    }
+
+    fn shared_with_operator() -> &'static (Self, Operator) {
+        static SHARED: OnceLock<(Cluster, Operator)> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let cluster = Self::install(ControlPlane::shared());
+            let operator = Operator::start(&cluster);
+            (cluster, operator)
+        })
+    }
+
+    /// A cluster without an operator, for one test at a time: those that start and stop operators of their own, or
+    /// change what concerns all projects.
+    pub fn exclusive() -> Exclusive {
+        static PLANE: OnceLock<ControlPlane> = OnceLock::new();
+        static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let options = Options { name: "exclusive".to_owned(), ..Options::default() };
+        let plane = PLANE.get_or_init(|| ControlPlane::start(&options).unwrap());
+        Exclusive { cluster: CLUSTER.get_or_init(|| Self::install(plane)), _turn: turn }
+    }
+
+    fn install(plane: &'static ControlPlane) -> Self {
+        let kubectl = plane.kubectl();
+        kubectl.apply(&std::fs::read_to_string("crds/platform.puraify.app.yaml").unwrap()).unwrap();
+        kubectl.apply(&Operator::prints(&["rbac"])).unwrap();
+        eventually("the platform's kinds", || kubectl.run(["get", "platform", "--all-namespaces"]).ok());
+        let account = ["environment-manager", "environment-manager"];
+        let operator_kubeconfig = plane.service_account_kubeconfig(account[0], account[1]).unwrap();
+        Self { plane, operator_kubeconfig, watch: Watch::start(&kubectl) }
+    }
+
+    /// Where the control plane keeps its files.
+    pub fn dir(&self) -> &Path {
+        self.plane.dir()
+    }
+
+    /// The control plane itself.
+    pub fn plane(&self) -> &'static ControlPlane {
+        self.plane
+    }
+
+    /// `kubectl` as one who may do everything.
+    pub fn kubectl(&self) -> Kubectl {
+        self.plane.kubectl()
+    }
+
+    /// `kubectl` with this kubeconfig.
+    pub fn kubectl_as(&self, kubeconfig: PathBuf) -> Kubectl {
+        self.plane.kubectl_as(kubeconfig)
+    }
+
+    /// The kubeconfig of the operator's own `ServiceAccount`.
+    pub fn operator_kubeconfig(&self) -> &Path {
+        &self.operator_kubeconfig
+    }
+
+    /// Every state of every environment that the API server told of.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// An object, if it is there. `args` say which, as for `kubectl get`.
+    #[track_caller]
+    pub fn get(&self, args: &[&str]) -> Option<Value> {
+        let get = ["get", "--ignore-not-found", "--show-managed-fields", "--output", "json"];
+        let text = self.kubectl().run(get.iter().chain(args)).unwrap();
+        (!text.is_empty()).then(|| serde_json::from_str(&text).unwrap())
+    }
+
+    /// Objects. `args` say which, as for `kubectl get`.
+    #[track_caller]
+    pub fn list(&self, args: &[&str]) -> Vec<Value> {
+        let list = self.kubectl().json(["get", "--show-managed-fields"].iter().chain(args)).unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// The writes of the operator so far, in the order of the answers.
+    pub fn operator_writes(&self) -> Vec<Request> {
+        audit::writes_of(&self.plane.audit_log(), Operator::USER)
+    }
+}
+
+/// The exclusive cluster, for as long as this value lives.
+#[derive(Debug)]
+pub struct Exclusive {
+    cluster: &'static Cluster,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Exclusive {
+    /// A project in this cluster.
+    pub fn project(&self, id: &str) -> Project {
+        Project::in_cluster(self.cluster, id)
+    }
+}
+
+impl Deref for Exclusive {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.cluster
+    }
+}

@@ -1,0 +1,318 @@
+//! An environment, as people make it, look at it, change it and delete it.
+
+use environment_manager::api::{EnvironmentRevision, EnvironmentRevisionSpec};
+use serde_json::{Value, json};
+
+use super::{Child, Project, eventually, kstatus, watch::State};
+
+/// An environment in the making.
+#[derive(Debug)]
+pub struct Builder<'project> {
+    project: &'project Project,
+    name: String,
+    spec: Value,
+    metadata: Value,
+}
+
+impl<'project> Builder<'project> {
+    pub(super) fn new(project: &'project Project, name: &str) -> Self {
+        let metadata = json!({"name": name, "namespace": project.namespace()});
+        Self { project, name: name.to_owned(), spec: json!({"class": "Staging", "config": {}}), metadata }
+    }
+
+    /// What it is for.
+    pub fn class(self, class: &str) -> Self {
+        self.with("class", json!(class))
+    }
+
+    /// It starts with another environment's version and configuration.
+    pub fn cloned_from(self, base: &str) -> Self {
+        self.with("baseFrom", json!({"environment": base}))
+    }
+
+    /// It starts with a version.
+    pub fn from_version(self, version: &str) -> Self {
+        self.with("baseFrom", json!({"version": version}))
+    }
+
+    /// It is a preview that ends after this time.
+    pub fn preview(self, ttl: &str) -> Self {
+        self.class("Preview").with("ttl", json!(ttl))
+    }
+
+    /// Its namespace stays when it is deleted.
+    pub fn retained(self) -> Self {
+        self.with("deletionPolicy", json!("Retain"))
+    }
+
+    /// A plain variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.push("variables", json!({"name": name, "value": value}));
+        self
+    }
+
+    /// A reference to a secret.
+    pub fn secret(mut self, name: &str, path: &str, key: &str) -> Self {
+        self.push("variables", json!({"name": name, "vault": {"path": path, "key": key}}));
+        self
+    }
+
+    /// A feature flag.
+    pub fn flag(mut self, name: &str, enabled: bool) -> Self {
+        self.push("flags", json!({"name": name, "enabled": enabled}));
+        self
+    }
+
+    /// Any field of the spec.
+    pub fn with(mut self, field: &str, value: Value) -> Self {
+        self.spec[field] = value;
+        self
+    }
+
+    /// A finalizer of somebody else.
+    pub fn finalizer(mut self, finalizer: &str) -> Self {
+        self.metadata["finalizers"] = json!([finalizer]);
+        self
+    }
+
+    fn push(&mut self, list: &str, entry: Value) {
+        match self.spec["config"][list].as_array_mut() {
+            Some(entries) => entries.push(entry),
+            None => self.spec["config"][list] = json!([entry]),
+        }
+    }
+
+    /// The custom resource.
+    pub fn manifest(&self) -> Value {
+        json!({
+            "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment",
+            "metadata": self.metadata, "spec": self.spec,
+        })
+    }
+
+    /// Creates it.
+    #[track_caller]
+    pub fn create(self) -> Environment<'project> {
+        self.project.create(&self.manifest());
+        Environment { project: self.project, name: self.name }
+    }
+
+    /// Creates it and waits until it is ready.
+    #[track_caller]
+    pub fn ready(self) -> Environment<'project> {
+        let environment = self.create();
+        environment.wait_ready();
+        environment
+    }
+
+    /// What the API server says when it refuses to create it.
+    #[track_caller]
+    pub fn refused(self) -> String {
+        match self.project.cluster().kubectl().create(&self.manifest().to_string()) {
+            Ok(_) => panic!("the API server let it in: {:#}", self.manifest()),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+/// An environment.
+#[derive(Clone, Debug)]
+pub struct Environment<'project> {
+    project: &'project Project,
+    name: String,
+}
+
+impl<'project> Environment<'project> {
+    pub(super) fn of(project: &'project Project, name: &str) -> Self {
+        Self { project, name: name.to_owned() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of its namespace.
+    pub fn namespace(&self) -> String {
+        format!("{}--{}", self.project.namespace(), self.name)
+    }
+
+    /// The custom resource as it is now, as the API server says.
+    pub fn get(&self) -> Option<Value> {
+        self.project.cluster().get(&["penv", &self.name, "--namespace", self.project.namespace()])
+    }
+
+    /// The custom resource, which must be there.
+    #[track_caller]
+    pub fn live(&self) -> Value {
+        self.get().unwrap()
+    }
+
+    /// All states that it had so far.
+    pub fn states(&self) -> Vec<State> {
+        self.project.cluster().watch().states(self.project.namespace(), &self.name)
+    }
+
+    /// Its UID.
+    #[track_caller]
+    pub fn uid(&self) -> String {
+        self.live()["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for a state of it.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, mut found: impl FnMut(&Value) -> bool) -> Value {
+        let watch = self.project.cluster().watch();
+        let mut last = None;
+        let limit = super::LIMIT;
+        let seen = devcluster::wait_until(what, limit, || {
+            last = watch.current(self.project.namespace(), &self.name);
+            Ok(last.clone().filter(&mut found))
+        });
+        match seen {
+            Ok(object) => object,
+            Err(error) => panic!(
+                "{}: {error}; it is {:#}",
+                self.name,
+                last.map(|mut last| last["status"].take()).unwrap_or_default()
+            ),
+        }
+    }
+
+    /// Waits until kstatus takes it for current.
+    #[track_caller]
+    pub fn wait_ready(&self) -> Value {
+        self.wait_for("the environment to be ready", |object| kstatus::of(object) == kstatus::Kstatus::Current)
+    }
+
+    /// Waits until a condition holds for this reason, and returns the condition's message.
+    #[track_caller]
+    pub fn wait_condition(&self, name: &str, reason: &str) -> String {
+        let what = format!("condition {name} with reason {reason}");
+        let holds = |condition: &Value| condition["status"] == "True" && condition["reason"] == reason;
+        let object = self.wait_for(&what, |object| condition(object, name).is_some_and(holds));
+        condition(&object, name).unwrap()["message"].as_str().unwrap().to_owned()
+    }
+
+    /// One of its conditions as it is now.
+    #[track_caller]
+    pub fn condition(&self, name: &str) -> Option<Value> {
+        condition(&self.live(), name).cloned()
+    }
+
+    /// Waits until it is gone.
+    #[track_caller]
+    pub fn wait_gone(&self) {
+        let watch = self.project.cluster().watch();
+        eventually(&format!("the end of {}", self.name), || {
+            watch.current(self.project.namespace(), &self.name).is_none().then_some(())
+        });
+    }
+
+    /// Changes its spec as `kubectl patch --type merge` does, and returns what came of it.
+    #[track_caller]
+    pub fn edit(&self, spec: Value) -> Value {
+        self.try_edit(spec).unwrap();
+        self.live()
+    }
+
+    /// As [`Self::edit`], when the API server may refuse.
+    pub fn try_edit(&self, spec: Value) -> devcluster::Result<String> {
+        let patch = json!({"spec": spec}).to_string();
+        self.project.try_kubectl(&["patch", "penv", &self.name, "--type", "merge", "--patch", &patch])
+    }
+
+    /// Changes its spec and waits until that is done.
+    #[track_caller]
+    pub fn edit_and_wait(&self, spec: Value) -> Value {
+        let generation = self.edit(spec)["metadata"]["generation"].as_i64();
+        self.wait_for("the edit to be done", |object| {
+            object["metadata"]["generation"].as_i64() >= generation && kstatus::of(object) == kstatus::Kstatus::Current
+        })
+    }
+
+    /// Asks for its deletion.
+    #[track_caller]
+    pub fn delete(&self) {
+        self.project.kubectl(&["delete", "penv", &self.name, "--wait=false"]);
+    }
+
+    /// One of the objects in its namespace.
+    pub fn child(&self, kind: &str, name: &str) -> Child {
+        Child::new(self.project.cluster(), &self.namespace(), kind, name)
+    }
+
+    /// Its namespace, as an object.
+    pub fn namespace_object(&self) -> Child {
+        self.child("namespace", &self.namespace())
+    }
+
+    /// All objects of a kind in its namespace that carry its mark.
+    #[track_caller]
+    pub fn children(&self, kind: &str) -> Vec<Value> {
+        let marked = "platform.puraify.app/environment-uid";
+        self.project.cluster().list(&[kind, "--namespace", &self.namespace(), "--selector", marked])
+    }
+
+    /// The data of its `ConfigMap` `release`.
+    #[track_caller]
+    pub fn release(&self) -> Value {
+        self.child("configmap", "release").live()["data"].take()
+    }
+
+    /// The variables that its applications see now.
+    #[track_caller]
+    pub fn variables(&self) -> Value {
+        let name = self.release()["variables"].as_str().unwrap().to_owned();
+        match self.child("configmap", &name).live()["data"].take() {
+            Value::Null => json!({}),
+            data => data,
+        }
+    }
+
+    /// The flags that its applications see now, as flagd reads them.
+    #[track_caller]
+    pub fn flags(&self) -> Value {
+        let name = self.release()["flags"].as_str().unwrap().to_owned();
+        let data = self.child("configmap", &name).live()["data"].take();
+        serde_json::from_str(data["flags.json"].as_str().unwrap()).unwrap()
+    }
+
+    /// Its history, from the first record to the newest.
+    #[track_caller]
+    pub fn history(&self) -> Vec<EnvironmentRevisionSpec> {
+        let selector = format!("spec.environment={}", self.name);
+        let list = ["erev", "--namespace", self.project.namespace(), "--field-selector", &selector];
+        let revisions = self.project.cluster().list(&list);
+        let mut specs: Vec<_> = revisions
+            .into_iter()
+            .map(|object| serde_json::from_value::<EnvironmentRevision>(object).unwrap().spec)
+            .collect();
+        specs.sort_by_key(|spec| spec.revision);
+        specs
+    }
+
+    /// What its events say: reason and note.
+    #[track_caller]
+    pub fn events(&self) -> Vec<(String, String)> {
+        let events = self.project.cluster().list(&["events.events.k8s.io", "--namespace", self.project.namespace()]);
+        let ours = events.into_iter().filter(|event| event["regarding"]["name"] == self.name.as_str());
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        ours.map(|event| (text(&event["reason"]), text(&event["note"]))).collect()
+    }
+
+    /// Waits for an event with this reason and these words in its note.
+    #[track_caller]
+    pub fn wait_event(&self, reason: &str, words: &[&str]) -> String {
+        let what = format!("event {reason} that says {words:?}");
+        eventually(&what, || {
+            let told = |(told, note): &(String, String)| told == reason && words.iter().all(|word| note.contains(word));
+            self.events().into_iter().find(told).map(|(_, note)| note)
+        })
+    }
+}
+
+/// A condition of an object.
+pub fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == name)
+}

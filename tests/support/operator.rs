@@ -1,0 +1,97 @@
+//! The operator as a process of its own, with the rights that `environment-manager rbac` grants, and no others.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Command, ExitStatus},
+};
+
+use devcluster::Supervised;
+
+use super::{Cluster, eventually};
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_environment-manager");
+
+/// A running operator. It is killed when this value is dropped.
+#[derive(Debug)]
+pub struct Operator {
+    process: Supervised,
+    address: SocketAddr,
+}
+
+impl Operator {
+    /// The name under which the API server knows the operator.
+    pub const USER: &'static str = "system:serviceaccount:environment-manager:environment-manager";
+
+    /// The program, for its other commands.
+    pub fn command(args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(args);
+        command
+    }
+
+    /// What one of the program's other commands prints.
+    pub fn prints(args: &[&str]) -> String {
+        let output = Self::command(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts the operator and does not wait.
+    pub fn spawn(cluster: &Cluster) -> Self {
+        let log = cluster.dir().join("logs/environment-manager.log");
+        Self::spawn_with(cluster.operator_kubeconfig(), &log, &["--gateway", "public=gateway-system"])
+    }
+
+    /// Starts the operator with this kubeconfig and does not wait.
+    pub fn spawn_with(kubeconfig: &Path, log: &Path, args: &[&str]) -> Self {
+        let address = free_address();
+        let mut command = Self::command(&["run"]);
+        command.args(args).arg("--kubeconfig").arg(kubeconfig).args(["--listen", &address.to_string()]);
+        let process = Supervised::spawn(&command, log).unwrap();
+        Self { process, address }
+    }
+
+    /// Starts the operator and waits until it knows the cluster.
+    pub fn start(cluster: &Cluster) -> Self {
+        let mut operator = Self::spawn(cluster);
+        operator.wait_ready();
+        operator
+    }
+
+    /// Waits until `/readyz` says so.
+    pub fn wait_ready(&mut self) {
+        eventually("the operator to be ready", || {
+            assert!(self.process.try_wait().unwrap().is_none(), "the operator ended before it was ready");
+            self.get("/readyz").filter(|answer| answer.starts_with("HTTP/1.1 200")).map(drop)
+        });
+    }
+
+    /// The whole answer of the operator's HTTP server; `None` if it does not answer.
+    pub fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    /// Ends it without warning.
+    pub fn kill(mut self) {
+        self.process.kill_hard().unwrap();
+    }
+
+    /// Ends it as Kubernetes does.
+    pub fn terminate(mut self) -> ExitStatus {
+        self.process.terminate();
+        self.process.wait().unwrap()
+    }
+}
+
+/// An address that nobody listened on a moment ago.
+fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
