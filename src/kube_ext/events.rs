@@ -1,17 +1,36 @@
 //! Kubernetes Events, published in the background: telling must neither slow a reconcile down nor fail it.
+//!
+//! What happens again within minutes is counted on the event that tells it already ([`Told`]). kube's `Recorder` does
+//! that too, but keeps each event whole for that, walks through all of them for each new one, and waits for each answer
+//! before the next: with 1,000 environments made at once, it would be done long after them.
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client, Resource,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event as KubernetesEvent},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
+use kube::{
+    Api, Client, Resource,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::{api::PlatformEnvironment, domain::environment::events};
+use self::told::{Matter, Repeat, Told};
+use crate::{api::PlatformEnvironment, domain::environment::events::Event};
+
+mod told;
 
 /// Events that wait for the API server. More than these at once are dropped: they are help for people, not a record.
 const BACKLOG: usize = 4096;
+
+/// Events on their way at a time.
+const IN_FLIGHT: usize = 8;
+
+/// Who reports.
+const CONTROLLER: &str = "environment-manager";
 
 /// The object that an event is about.
 #[derive(Clone, Debug)]
@@ -25,9 +44,18 @@ impl Subject {
     }
 }
 
+/// An event, and what it is about.
+#[derive(Clone, Debug)]
+struct News {
+    regarding: ObjectReference,
+    /// Kind and name.
+    related: Option<(String, String)>,
+    event: Event,
+}
+
 /// Takes events in. Cloning gives another handle to the same queue.
 #[derive(Clone, Debug)]
-pub struct EventSink(mpsc::Sender<(ObjectReference, Event)>);
+pub struct EventSink(mpsc::Sender<News>);
 
 impl EventSink {
     /// A sink whose events are published by a task of its own. The task ends when the last handle is dropped and the
@@ -41,32 +69,83 @@ impl EventSink {
 
     /// Takes in an event. `related` is the kind and name of another object that it is about: two events about
     /// different ones are never counted as one.
-    pub fn send(&self, subject: Subject, related: Option<(&str, &str)>, event: events::Event) {
-        let Subject(regarding) = subject;
-        let secondary = related.map(|(kind, name)| ObjectReference {
-            kind: Some(kind.to_owned()),
-            name: Some(name.to_owned()),
-            ..ObjectReference::default()
-        });
-        let event = Event {
-            type_: if event.warning { EventType::Warning } else { EventType::Normal },
-            reason: event.reason,
-            note: Some(event.note),
-            action: event.action.to_owned(),
-            secondary,
-        };
-        if self.0.try_send((regarding, event)).is_err() {
+    pub fn send(&self, subject: Subject, related: Option<(&str, &str)>, event: Event) {
+        let related = related.map(|(kind, name)| (kind.to_owned(), name.to_owned()));
+        if self.0.try_send(News { regarding: subject.0, related, event }).is_err() {
             warn!("an event was dropped: the API server takes them more slowly than they come");
         }
     }
 }
 
-async fn publish(client: Client, mut events: mpsc::Receiver<(ObjectReference, Event)>) {
-    let reporter = Reporter { controller: "environment-manager".to_owned(), instance: None };
-    let recorder = Recorder::new(client, reporter);
-    while let Some((regarding, event)) = events.recv().await {
-        if let Err(error) = recorder.publish(&event, &regarding).await {
-            warn!(%error, reason = event.reason, "an event could not be published");
+async fn publish(client: Client, mut news: mpsc::Receiver<News>) {
+    let mut told = Told::default();
+    let mut on_their_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(untold) = on_their_way.next(), if !on_their_way.is_empty() => told.forget(untold),
+            next = news.recv(), if on_their_way.len() < IN_FLIGHT => {
+                let Some(news) = next else { break };
+                let matter = told.matter_of(&news);
+                let now = Timestamp::now();
+                if let Some(repeat) = told.again(matter, now) {
+                    // The event that this one repeats may still be on its way.
+                    while let Some(untold) = on_their_way.next().await {
+                        told.forget(untold);
+                    }
+                    told.forget(count(&client, &news, matter, &repeat, now).await);
+                } else {
+                    let name = name_of(&news, now);
+                    told.remember(matter, &name, now);
+                    on_their_way.push(create(&client, news, matter, name, now));
+                }
+            }
         }
     }
+    while on_their_way.next().await.is_some() {}
+}
+
+/// As kube and client-go name them: the object, and a number that no other event of it has.
+fn name_of(news: &News, now: Timestamp) -> String {
+    format!("{}.{:x}", news.regarding.name.as_deref().unwrap_or(CONTROLLER), now.as_nanosecond())
+}
+
+fn api(client: &Client, news: &News) -> Api<KubernetesEvent> {
+    Api::namespaced(client.clone(), news.regarding.namespace.as_deref().unwrap_or("default"))
+}
+
+/// Returns what could not be told.
+async fn create(client: &Client, news: News, matter: Matter, name: String, now: Timestamp) -> Option<Matter> {
+    let api = api(client, &news);
+    let News { regarding, related, event } = news;
+    let body = KubernetesEvent {
+        metadata: ObjectMeta { name: Some(name), namespace: regarding.namespace.clone(), ..ObjectMeta::default() },
+        event_time: Some(MicroTime(now)),
+        type_: Some(if event.warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(event.reason),
+        action: Some(event.action.to_owned()),
+        note: Some(event.note),
+        regarding: Some(regarding),
+        related: related.map(|(kind, name)| ObjectReference {
+            kind: Some(kind),
+            name: Some(name),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some(CONTROLLER.to_owned()),
+        reporting_instance: Some(CONTROLLER.to_owned()),
+        ..KubernetesEvent::default()
+    };
+    untold(api.create(&PostParams::default(), &body).await, matter, body.reason.as_deref())
+}
+
+/// Counts the event up that tells it already. Returns what could not be told.
+async fn count(client: &Client, news: &News, matter: Matter, repeat: &Repeat, now: Timestamp) -> Option<Matter> {
+    let series = json!({"series": {"count": repeat.count, "lastObservedTime": MicroTime(now)}});
+    let patched = api(client, news).patch(&repeat.name, &PatchParams::default(), &Patch::Merge(series)).await;
+    untold(patched, matter, Some(&news.event.reason))
+}
+
+fn untold(result: kube::Result<KubernetesEvent>, matter: Matter, reason: Option<&str>) -> Option<Matter> {
+    let error = result.err()?;
+    warn!(%error, reason, "an event could not be published");
+    Some(matter)
 }

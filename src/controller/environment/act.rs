@@ -6,7 +6,7 @@ use std::{
 };
 
 use either::Either;
-use futures::future::join_all;
+use futures::{StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource as _,
@@ -38,6 +38,10 @@ use crate::{
 /// No object ever has this resourceVersion: etcd's first revision holds none. A server-side apply that names it makes
 /// an object that is not there, and is a conflict with one that is: it never adopts.
 const NEVER: &str = "1";
+
+/// How many writes of one environment are under way at once. Each takes a connection with its buffers, here and in the
+/// API server: with no bound, many environments at once take hundreds, and are no faster.
+const AT_A_TIME: usize = 4;
 
 /// The environment that actions are for.
 #[derive(Clone, Copy)]
@@ -111,9 +115,11 @@ impl Executor {
         learned.get(&actual).copied().unwrap_or(actual)
     }
 
-    /// Carries out all actions at once. An error is one that will pass; what will not is among the failures.
+    /// Carries out all actions, [`AT_A_TIME`] of them at once. An error is one that will pass; what will not is among
+    /// the failures.
     pub async fn act(&self, world: &World, subject: Subject<'_>, actions: &[Action]) -> Result<Acted, ReconcileError> {
-        let outcomes = join_all(actions.iter().map(|action| self.one(world, subject, action))).await;
+        let writes: Vec<_> = actions.iter().map(|action| self.one(world, subject, action)).collect();
+        let outcomes: Vec<_> = stream::iter(writes).buffered(AT_A_TIME).collect().await;
         let mut acted = Acted::default();
         for outcome in outcomes {
             match outcome? {

@@ -379,7 +379,11 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, waiting: &Arc<Waiting>) {
     });
     for kind in crate::domain::environment::children::ChildKind::ALL {
         let wake = trigger.clone();
-        world.children(kind).subscribe(move |key, _, _| {
+        world.children(kind).subscribe(move |key, old, new| {
+            // A new status, of a quota for example, changes nothing that a plan looks at.
+            if old == new {
+                return;
+            }
             let namespace = if key.namespace.is_empty() { &key.name } else { &key.namespace };
             if let Some((project, environment)) = namespace.split_once("--") {
                 wake.now(ObjectKey::new(project, environment));
