@@ -19,30 +19,32 @@ fn a_creation_ends_the_same_wherever_the_operator_was_killed() {
     let project = cluster.project("shop");
     project.version("v1.4.3");
     let operator = Operator::start(&cluster);
-    project.environment("dev").class("Development").from_version("v1.4.3").variable("A", "1").flag("F", true).ready();
+    project.environment("dev").class("Development").starting_with("v1.4.3").variable("A", "1").flag("F", true).ready();
     let undisturbed = clone(&project, "undisturbed");
     undisturbed.wait_ready();
     let expected = picture(&project, &undisturbed);
-    operator.kill();
 
+    let mut running = operator;
     let mut points = vec![];
     for kill_after in 0..KILLS {
         let name = format!("e{kill_after}");
-        let operator = Operator::start(&cluster);
         let environment = project.existing(&name);
         let mut writes = Writes::from_now(&cluster, &environment);
         clone(&project, &name);
         writes.wait_for(kill_after);
-        operator.kill();
+        running.kill();
         points.push(writes.count());
 
-        let _operator = Operator::start(&cluster);
+        running = Operator::start(&cluster);
         environment.wait_ready();
         let history = environment.history();
         assert_eq!(history.len(), 1, "killed after {points:?} writes");
         chain::verify(&history).unwrap();
         assert_eq!(picture(&project, &environment), expected, "killed after {points:?} writes");
     }
+    let namespaces = cluster.kubectl().run(["get", "namespaces", "--output", "name"]).unwrap();
+    let ours = namespaces.lines().filter(|line| line.contains(&format!("/{}--", project.namespace()))).count();
+    assert_eq!(ours, KILLS + 2, "one namespace for each environment");
     println!("killed after this many writes of a creation: {points:?}");
 }
 
@@ -80,22 +82,21 @@ fn a_deletion_ends_the_same_wherever_the_operator_was_killed() {
 fn a_change_of_the_configuration_ends_the_same_wherever_the_operator_was_killed() {
     let cluster = Cluster::exclusive();
     let project = cluster.project("shop");
-    let operator = Operator::start(&cluster);
+    let mut running = Operator::start(&cluster);
     let dev = project.environment("dev").variable("A", "0").ready();
-    operator.kill();
     for round in 1..=6 {
-        let operator = Operator::start(&cluster);
         let mut writes = Writes::from_now(&cluster, &dev);
-        dev.edit(json!({"config": {"variables": [{"name": "A", "value": round.to_string()}]}}));
+        dev.edit(&json!({"config": {"variables": [{"name": "A", "value": round.to_string()}]}}));
         writes.wait_for(round - 1);
-        operator.kill();
-        let _operator = Operator::start(&cluster);
+        running.kill();
+        running = Operator::start(&cluster);
         dev.wait_for("the change", |object| {
             object["status"]["release"]["revision"] == round + 1 && object["status"]["observedGeneration"] == round + 1
         });
         assert_eq!(dev.variables(), json!({"A": round.to_string()}));
         assert_eq!(dev.history().len(), round + 1);
     }
+    drop(running);
     chain::verify(&dev.history()).unwrap();
 }
 
