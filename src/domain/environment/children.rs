@@ -189,7 +189,7 @@ pub fn namespace(owner: Owner<'_>, isolation: &EffectiveIsolation) -> Intent {
 pub fn isolation_children(
     owner: Owner<'_>,
     isolation: &EffectiveIsolation,
-    access: &[Access],
+    access: &[&Access],
     settings: &Settings,
 ) -> Vec<Intent> {
     let mut children = vec![
@@ -387,13 +387,13 @@ mod tests {
     }
 
     fn names(class: EnvironmentClass) -> Vec<String> {
-        let isolation = isolation::effective(class, None, &settings()).unwrap();
+        let isolation = isolation::effective(class, None, &settings()).0;
         isolation_children(OWNER, &isolation, &[], &settings()).iter().map(|intent| intent.id.to_string()).collect()
     }
 
     #[test]
     fn every_child_carries_the_mark_of_its_environment_and_its_namespace() {
-        let isolation = isolation::effective(EnvironmentClass::Development, None, &settings()).unwrap();
+        let isolation = isolation::effective(EnvironmentClass::Development, None, &settings()).0;
         for child in isolation_children(OWNER, &isolation, &[], &settings()) {
             assert_eq!(child.body["metadata"]["labels"][LABEL_ENVIRONMENT_UID], "u-1", "{}", child.id);
             assert_eq!(child.body["metadata"]["namespace"], "pf-872--staging", "{}", child.id);
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn the_mark_changes_with_the_intent_and_only_then() {
-        let isolation = isolation::effective(EnvironmentClass::Staging, None, &settings()).unwrap();
+        let isolation = isolation::effective(EnvironmentClass::Staging, None, &settings()).0;
         let mut larger = isolation.clone();
         larger.quota.pods += 1;
         assert_eq!(resource_quota(OWNER, &isolation).mark, resource_quota(OWNER, &isolation).mark);

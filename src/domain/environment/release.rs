@@ -45,6 +45,13 @@ pub fn propose(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
         );
         return Err(Hold { retry: true, ..Hold::waiting(Reason::FormerHistory, condition::CONFIG_READY, message) });
     }
+    if let Some(name) = &snapshot.unreadable {
+        let message = format!(
+            "The EnvironmentRevision {name} is not a record of this environment that can be read; the release stays as it \
+             was. Restore it from a backup; or delete it, if somebody made it by hand"
+        );
+        return Err(Hold::stalled(Reason::HistoryBroken, condition::CONFIG_READY, message));
+    }
     if let Some(name) = ahead_of_history(snapshot) {
         // What a live read finds is in the history at the next look.
         let found = read(snapshot, &name)?;

@@ -27,6 +27,8 @@ pub struct Snapshot<'a> {
     pub latest: Option<Arc<RevisionRecord>>,
     /// The revision before the newest.
     pub previous: Option<Arc<RevisionRecord>>,
+    /// The name of a revision that is newer than these and cannot be read.
+    pub unreadable: Option<String>,
     /// Revisions of a former environment of the same name are still there.
     pub former_history: bool,
     /// What `spec.baseFrom` names, as long as there is no revision yet.

@@ -52,6 +52,14 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
     }
 }
 
+/// The part of a stored status that is ours: others may add conditions of their own, and report beside us.
+#[must_use]
+pub fn ours(mut stored: PlatformEnvironmentStatus) -> PlatformEnvironmentStatus {
+    let known = [READY, RECONCILING, STALLED, NAMESPACE_READY, ISOLATED, CONFIG_READY, EXPIRING];
+    stored.conditions.retain(|condition| known.contains(&condition.r#type.as_str()));
+    stored
+}
+
 /// The release of the newest revision. One that the history does not have any more stays said: it is the only trace.
 fn newest(said: Option<Release>, recorded: Option<Release>) -> Option<Release> {
     let cut =

@@ -20,7 +20,7 @@ use crate::api::{
 /// How long a namespace may take to go before people are told what holds it. Kubernetes itself takes about five
 /// seconds for one that is nearly empty.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
-/// How often a namespace that is held is asked again, beside the times at which it changes.
+/// How often a namespace that is held is asked again.
 const REMINDER: SignedDuration = SignedDuration::from_secs(30);
 
 /// The next step of an environment that shall go.
@@ -42,7 +42,11 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
             DeletionPolicy::Delete => delete(snapshot, namespace),
         };
     }
-    if snapshot.latest.is_some() {
+    // The cache shows only what carries our label. A namespace without it is found by looking, and goes too.
+    if snapshot.namespace.is_none() {
+        return Step::Read(Read::Namespace);
+    }
+    if snapshot.latest.is_some() || snapshot.unreadable.is_some() {
         return Step::Act(vec![Action::DeleteRevisions]);
     }
     Step::Act(vec![Action::RemoveFinalizer])
@@ -69,7 +73,7 @@ fn delete(snapshot: &Snapshot<'_>, namespace: &Child) -> Step {
     Step::Act(children)
 }
 
-/// A namespace takes a few seconds. One that takes longer is asked what holds it; every change of it wakes us.
+/// A namespace takes a few seconds, and its end wakes us. One that takes longer is asked what holds it.
 fn wait_for_namespace(snapshot: &Snapshot<'_>, namespace: &Child) -> Step {
     let Some(report) = snapshot.namespace else { return Step::Read(Read::Namespace) };
     let name = &namespace.id.name;

@@ -29,6 +29,9 @@ use crate::{
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
+/// A child, with what tells whether it is as we made it.
+type AsMade = (ChildId, Option<u64>, Option<OwnedFields>);
+
 struct World {
     environment: Option<PlatformEnvironment>,
     base: Base,
@@ -110,6 +113,7 @@ impl World {
                 project_id: Some("pf_872".into()),
                 settings: &self.settings,
                 previous: newest.next(),
+                unreadable: None,
                 former_history: false,
                 base: if latest.is_some() { Base::Nothing } else { self.base.clone() },
                 latest,
@@ -236,9 +240,11 @@ impl World {
         }
     }
 
-    fn everything(&self) -> (Vec<ChildId>, Vec<(RevisionNumber, Digest)>) {
+    /// All children as we made them, and all revisions.
+    fn everything(&self) -> (Vec<AsMade>, Vec<(RevisionNumber, Digest)>) {
         let revisions = self.revisions.values().map(|revision| (revision.spec.revision, revision.spec.digest));
-        (self.children.keys().cloned().collect(), revisions.collect())
+        let children = self.children.values().map(|child| (child.id.clone(), child.mark, child.owned));
+        (children.collect(), revisions.collect())
     }
 
     fn condition(&self, name: &str) -> Option<ConditionStatus> {
@@ -303,6 +309,54 @@ fn content_of_the_release_before_stays_and_older_content_goes() {
     }
     let flags = world.children.keys().filter(|id| id.name.starts_with("flags-")).count();
     assert_eq!(flags, 2);
+}
+
+#[test]
+fn what_the_platform_team_refuses_is_left_out_and_all_else_is_enforced() {
+    let mut world = World::from_nothing();
+    world.settle();
+    world.settings.allowed_cluster_roles.clear();
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert_eq!(world.condition(CONFIG_READY), Some(ConditionStatus::True));
+    assert!(!world.children.keys().any(|id| id.kind == ChildKind::RoleBinding), "a role off the list is not held");
+    let deny = ChildId { kind: ChildKind::NetworkPolicy, name: "default-deny".to_owned() };
+    world.children.remove(&deny);
+    world.settle();
+    assert!(world.children.contains_key(&deny), "drift is put right meanwhile");
+}
+
+#[test]
+fn a_child_that_is_not_ours_stops_the_release_and_no_other_repair() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let policy = |name: &str| ChildId { kind: ChildKind::NetworkPolicy, name: name.to_owned() };
+    world.children.get_mut(&policy("allow-dns")).unwrap().owned = None;
+    world.children.remove(&policy("default-deny"));
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert_eq!(world.condition(ISOLATED), Some(ConditionStatus::False));
+    assert!(world.children.contains_key(&policy("default-deny")));
+}
+
+#[test]
+fn the_content_of_a_release_that_somebody_replaced_is_no_content() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let replaced = world.children.values_mut().find(|child| child.id.name.starts_with("variables-")).unwrap();
+    (replaced.owned, replaced.mark) = (None, None);
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert_ne!(world.condition(READY), Some(ConditionStatus::True));
+}
+
+#[test]
+fn content_is_there_before_the_commit_that_names_it() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let at = |what: &str| world.journal.iter().position(|write| write.starts_with(what)).unwrap();
+    assert!(at("apply ConfigMap variables-") < at("create revision 1"));
+    assert!(at("apply NetworkPolicy default-deny") < at("create revision 1"));
 }
 
 #[test]
@@ -421,7 +475,8 @@ proptest! {
             match how {
                 // Of the namespace too: then everything else is still there for a moment, as caches may show it.
                 0 => { let id = child.id.clone(); world.children.remove(&id); }
-                1 => child.owned = Some(OwnedFields::of_fields(&json!({}))),
+                // The mark is one of our fields.
+                1 => (child.owned, child.mark) = (Some(OwnedFields::of_fields(&json!({}))), None),
                 _ => child.mark = None,
             }
             if world.children.is_empty() { return Ok(()); }
