@@ -18,7 +18,7 @@ fn a_creation_that_is_killed_at_any_write_is_completed_without_writing_anything_
     project.version("v1.4.3");
     let proxy = Proxy::start(&cluster, project.namespace());
     let mut operator = start(&cluster, &proxy);
-    project.environment("dev").class("Development").from_version("v1.4.3").variable("A", "1").flag("F", true).ready();
+    project.environment("dev").class("Development").starting_with("v1.4.3").variable("A", "1").flag("F", true).ready();
 
     proxy.let_through(MANY);
     let undisturbed = clone(&project, "undisturbed");
@@ -80,7 +80,7 @@ fn a_change_of_the_configuration_that_is_killed_at_any_write_is_one_revision() {
     for killed_at in 0..5 {
         let round = killed_at + 1;
         proxy.let_through(killed_at);
-        dev.edit(json!({"config": {"variables": [{"name": "A", "value": round.to_string()}]}}));
+        dev.edit(&json!({"config": {"variables": [{"name": "A", "value": round.to_string()}]}}));
         proxy.wait_until_holding_or(|| dev.live()["status"]["observedGeneration"] == round + 1);
         operator.kill();
         proxy.let_all_through();

@@ -119,11 +119,6 @@ impl Cluster {
     pub fn operator_writes(&self) -> Vec<Request> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).writes().to_vec()
     }
-
-    /// The writes of the operator from now on.
-    pub fn journal_from_now(&self) -> Journal {
-        Journal::from_now(&self.plane.audit_log(), Operator::USER)
-    }
 }
 
 /// The exclusive cluster, for as long as this value lives.

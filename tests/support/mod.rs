@@ -15,7 +15,7 @@ mod watch;
 
 use std::time::Duration;
 
-pub use audit::{Journal, Request};
+pub use audit::Request;
 pub use child::{Child, content as child_content};
 pub use cluster::Cluster;
 use devcluster::wait_until;
