@@ -129,7 +129,7 @@ impl Played {
             mark: Some(intent.mark.hash()),
             owned: Some(intent.owned),
             terminating: false,
-            changed_by: None,
+            others: vec![],
         });
         let mut body = intent.body.clone();
         body["metadata"]["resourceVersion"] = json!(NEVER);
