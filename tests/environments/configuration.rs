@@ -53,6 +53,23 @@ fn the_history_is_a_chain_that_shows_an_edit() {
 }
 
 #[test]
+fn a_history_that_was_cut_is_told_and_neither_rolled_back_nor_numbered_anew() {
+    let project = Project::new("shop");
+    let dev = project.environment("dev").variable("A", "1").ready();
+    dev.edit_and_wait(&variables(&[("A", "2")]));
+    let release = dev.release();
+    project.kubectl(&["delete", "erev", "dev-2"]);
+    let message = dev.wait_condition("Stalled", "HistoryBroken");
+    assert!(message.contains("dev-2"), "{message}");
+    assert_eq!(dev.release(), release);
+    let accept = r#"{"status": {"release": null}}"#;
+    project.kubectl(&["patch", "penv", "dev", "--subresource=status", "--type=merge", "--patch", accept]);
+    dev.wait_for("a revision after the first", |object| object["status"]["release"]["revision"] == 2);
+    dev.wait_ready();
+    chain::verify(&dev.history()).unwrap();
+}
+
+#[test]
 fn nobody_can_change_a_revision() {
     let project = Project::new("shop");
     project.environment("dev").ready();

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
+    core::DeserializeGuard,
 };
 use serde_json::json;
 
@@ -105,7 +106,7 @@ impl Awaited {
 /// What a reconcile learned from live reads.
 #[derive(Default)]
 struct Live {
-    revisions: BTreeMap<String, EnvironmentRevision>,
+    revisions: BTreeMap<String, Option<EnvironmentRevision>>,
     namespace: Option<NamespaceReport>,
     acted: Acted,
 }
@@ -241,7 +242,10 @@ impl EnvironmentController {
             Read::Revision(name) => {
                 let api: Api<EnvironmentRevision> = Api::namespaced(client, &key.namespace);
                 let action = format!("read EnvironmentRevision {}/{name}", key.namespace);
-                let revision = api.get(name).await.map_err(ReconcileError::kubernetes(action))?;
+                let revision = api.get_opt(name).await.map_err(ReconcileError::kubernetes(action))?;
+                if let Some(revision) = revision.clone() {
+                    self.world.revisions.written(DeserializeGuard(Ok(revision)));
+                }
                 live.revisions.insert(name.clone(), revision);
             }
             Read::Namespace => {

@@ -195,7 +195,7 @@ fn release_step(
     };
     if !content_is_there(snapshot, &release) {
         let name = naming::revision(snapshot.name(), release.revision);
-        let Some(revision) = snapshot.revisions.get(&name) else {
+        let Some(revision) = release::read(snapshot, &name)? else {
             return Ok(Some(Step::Read(Read::Revision(name))));
         };
         actions

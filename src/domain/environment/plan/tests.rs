@@ -123,7 +123,8 @@ impl World {
                 Step::Read(Read::Revision(name)) => {
                     let all = self.revisions.values().chain(&self.base_revision);
                     let found = all.into_iter().find(|revision| revision.metadata.name.as_ref() == Some(&name));
-                    read.insert(name, found.expect("the plan reads revisions that exist").clone());
+                    let found = found.cloned();
+                    read.insert(name, found);
                 }
                 Step::Read(Read::Namespace) => report = Some(NamespaceReport::default()),
                 step => return Some(step),
@@ -318,6 +319,25 @@ fn a_namespace_that_is_not_ours_stalls_and_is_left_alone() {
     world.settle();
     assert!(world.environment.is_none());
     assert_eq!(world.children.len(), 1, "also at the end");
+}
+
+#[test]
+fn a_history_that_was_cut_stalls_and_nothing_is_rolled_back_or_numbered_anew() {
+    let mut world = World::from_nothing();
+    world.settle();
+    world.edit(|environment| environment.spec.config.flags[0].enabled = false);
+    world.settle();
+    let cut = world.revisions.remove(&RevisionNumber::FIRST.next()).unwrap();
+    let writes = world.journal.len();
+    world.edit(|environment| environment.spec.config.flags[0].name = "OTHER".to_owned());
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert_eq!(world.journal.len(), writes);
+
+    world.revisions.insert(cut.spec.revision, cut);
+    world.settle();
+    assert_ready(&world);
+    assert_eq!(world.revisions.len(), 3);
 }
 
 #[test]
