@@ -46,6 +46,8 @@ struct Control {
     limit: usize,
     /// Whether a write was held.
     holding: bool,
+    /// How many of those passed on have no answer yet.
+    unanswered: usize,
 }
 
 #[derive(Clone)]
@@ -58,8 +60,13 @@ impl Proxy {
     /// A proxy to this cluster that journals what is written to the project whose namespace has this name, and to its
     /// environments' namespaces.
     pub fn start(cluster: &Cluster, project: &str) -> Self {
-        let control =
-            Control { project: format!("/namespaces/{project}"), passed: vec![], limit: usize::MAX, holding: false };
+        let control = Control {
+            project: format!("/namespaces/{project}"),
+            passed: vec![],
+            limit: usize::MAX,
+            holding: false,
+            unanswered: 0,
+        };
         let control = Arc::new(Mutex::new(control));
         let operator = Kubeconfig::read_from(cluster.operator_kubeconfig()).unwrap();
         let (upstream, shared) = (operator.clone(), control.clone());
@@ -93,14 +100,15 @@ impl Proxy {
         control.holding = false;
     }
 
-    /// Waits until a write is held.
+    /// Waits until a write is held, and all that were passed on before it are answered.
     pub fn wait_until_holding(&self) {
         self.wait_until_holding_or(|| false);
     }
 
     /// Waits until a write is held, or all is done without it.
     pub fn wait_until_holding_or(&self, done: impl Fn() -> bool) {
-        eventually("a write to be held", || (self.control().holding || done()).then_some(()));
+        let holding = |control: &Control| control.holding && control.unanswered == 0;
+        eventually("a write to be held", || (holding(&self.control()) || done()).then_some(()));
     }
 
     /// The writes that were passed on, in their order.
@@ -141,28 +149,45 @@ async fn serve(upstream: Kubeconfig, control: Arc<Mutex<Control>>, tell: &std::s
 }
 
 async fn pass(State(upstream): State<Upstream>, request: Request) -> Response {
-    if !admit(&upstream.control, &request) {
+    let Some(pass) = admit(&upstream.control, &request) else {
         return pending().await;
-    }
+    };
     let (mut parts, body) = request.into_parts();
     parts.headers.remove("host");
     let body = to_bytes(body, LARGEST).await.unwrap();
     let request = http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
-    let response = upstream.client.send(request).await.unwrap();
-    response.map(Body::new)
+    // A task of its own: what is passed on arrives, although the operator is killed before it is answered.
+    let answer = tokio::spawn(async move {
+        let response = upstream.client.send(request).await;
+        if pass == Pass::Journaled {
+            lock(&upstream.control).unanswered -= 1;
+        }
+        response
+    });
+    answer.await.unwrap().unwrap().map(Body::new)
 }
 
-/// Whether a request goes through. Reads do, and events, which are help for people.
-fn admit(control: &Mutex<Control>, request: &Request) -> bool {
+/// How a request goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// As a write that counts.
+    Journaled,
+    /// As a read, an event (they are help for people) or what concerns another project.
+    Freely,
+}
+
+/// Whether and how a request goes through.
+fn admit(control: &Mutex<Control>, request: &Request) -> Option<Pass> {
     let path = request.uri().path();
     let mut control = lock(control);
     if request.method() == "GET" || path.contains("/events") || !path.contains(&control.project) {
-        return true;
+        return Some(Pass::Freely);
     }
     if control.passed.len() >= control.limit {
         control.holding = true;
-        return false;
+        return None;
     }
     control.passed.push(format!("{} {path}", request.method()));
-    true
+    control.unanswered += 1;
+    Some(Pass::Journaled)
 }
