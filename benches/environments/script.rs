@@ -13,7 +13,9 @@ use environment_manager::{
     domain::{
         environment::{
             children::{ChildKind, Intent},
-            events, naming,
+            events,
+            intents::Memo,
+            naming,
             plan::{Action, Step, plan},
             snapshot::{Base, Child, Snapshot},
         },
@@ -79,6 +81,7 @@ impl Played {
             children: self.children.clone(),
             namespace: None,
             failures: &[],
+            memo: &Memo::default(),
             now: Timestamp::now(),
         })
     }
@@ -129,7 +132,7 @@ impl Played {
             mark: Some(intent.mark.hash()),
             owned: Some(intent.owned),
             terminating: false,
-            changed_by: None,
+            others: vec![],
         });
         let mut body = intent.body.clone();
         body["metadata"]["resourceVersion"] = json!(NEVER);

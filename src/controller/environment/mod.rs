@@ -30,7 +30,9 @@ use crate::{
     api::{EnvironmentRevision, FIELD_MANAGER, GROUP, PlatformEnvironment, PlatformEnvironmentStatus, VERSION},
     domain::{
         environment::{
-            events, naming,
+            events,
+            intents::Memo,
+            naming,
             plan::{Action, Read, Rest, Step, plan},
             snapshot::{Base, BaseEnvironment, NamespaceReport, Snapshot},
         },
@@ -102,12 +104,13 @@ impl Awaited {
     }
 }
 
-/// What a reconcile learned from live reads.
+/// What a reconcile carries from step to step: what it learned from live reads, and what it worked out.
 #[derive(Default)]
 struct Live {
     revisions: BTreeMap<String, EnvironmentRevision>,
     namespace: Option<NamespaceReport>,
     acted: Acted,
+    memo: Memo,
 }
 
 impl EnvironmentController {
@@ -187,6 +190,7 @@ impl EnvironmentController {
             children,
             namespace: live.namespace.as_ref(),
             failures: &live.acted.failures,
+            memo: &live.memo,
             now,
         }
     }

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::{
     children::{self, ChildId, ChildKind, Intent, Owner},
-    isolation, naming,
+    intents::Intents,
+    naming,
     release::{self, Proposal},
     snapshot::{Difference, Failure, Snapshot},
     status::{self, Findings},
@@ -153,9 +154,12 @@ fn expired(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
 fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {
     let namespace = naming::namespace(snapshot.project(), snapshot.name())
         .map_err(|error| Hold::stalled(Reason::InvalidName, condition::NAMESPACE_READY, error.to_string()))?;
-    let intended = Intended::of(snapshot, &namespace, findings)?;
-    let differing = repairs(snapshot, &intended.isolation_children);
-    let namespace_is_intact = namespace_intact(snapshot, &intended.namespace);
+    findings.namespace = Some(namespace.clone());
+    let owner = owner(snapshot, &namespace);
+    let intents = snapshot.memo.intents(snapshot, owner)?;
+    findings.isolation = Some(intents.isolation.clone());
+    let differing = repairs(snapshot, &intents.isolation_children);
+    let namespace_is_intact = namespace_intact(snapshot, &intents.namespace);
     findings.namespace_intact = Some(namespace_is_intact);
     findings.isolation_intact = Some(namespace_is_intact && differing.as_ref().is_ok_and(Vec::is_empty));
     if let Some(failure) = snapshot.failures.first() {
@@ -168,17 +172,18 @@ fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
     if let Proposal::Read(name) = proposal {
         return Ok(Some(Step::Read(Read::Revision(name))));
     }
-    if let Some(step) = namespace_step(snapshot, &intended.namespace)? {
+    if let Some(step) = namespace_step(snapshot, &intents.namespace)? {
         return Ok(Some(step));
     }
-    release_step(snapshot, &intended, proposal, differing?, findings)
+    release_step(snapshot, owner, &intents, proposal, differing?, findings)
 }
 
 /// The namespace is there. Isolation and the release's content go first, at once; then the pointer; then what is no
 /// longer needed is cleared away.
 fn release_step(
     snapshot: &Snapshot<'_>,
-    intended: &Intended<'_>,
+    owner: Owner<'_>,
+    intents: &Intents,
     proposal: Proposal,
     mut actions: Vec<Action>,
     findings: &mut Findings,
@@ -187,7 +192,7 @@ fn release_step(
         Proposal::Read(name) => return Ok(Some(Step::Read(Read::Revision(name)))),
         Proposal::Keep(release) => release,
         Proposal::Commit(record) => {
-            let content = children::release_children(intended.owner, &release::of(&record), &record.config);
+            let content = children::release_children(owner, &release::of(&record), &record.config);
             actions.extend(repairs(snapshot, &content)?);
             actions.push(Action::CreateRevision(record));
             return Ok(Some(Step::Act(actions)));
@@ -198,17 +203,16 @@ fn release_step(
         let Some(revision) = snapshot.revisions.get(&name) else {
             return Ok(Some(Step::Read(Read::Revision(name))));
         };
-        actions
-            .extend(repairs(snapshot, &children::release_children(intended.owner, &release, &revision.spec.config))?);
+        actions.extend(repairs(snapshot, &children::release_children(owner, &release, &revision.spec.config))?);
     }
     if !actions.is_empty() {
         return Ok(Some(Step::Act(actions)));
     }
-    let pointer = children::release_pointer(intended.owner, &release);
+    let pointer = children::release_pointer(owner, &release);
     let mut actions = repairs(snapshot, std::slice::from_ref(&pointer))?;
     if actions.is_empty() {
         findings.config_intact = Some(true);
-        actions = obsolete(snapshot, intended, &release, &pointer);
+        actions = obsolete(snapshot, intents, &release, &pointer);
     }
     Ok((!actions.is_empty()).then_some(Step::Act(actions)))
 }
@@ -219,34 +223,14 @@ pub fn has_finalizer(snapshot: &Snapshot<'_>) -> bool {
     snapshot.environment.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// What the environment should consist of, but for the release.
-struct Intended<'a> {
-    owner: Owner<'a>,
-    namespace: Intent,
-    isolation_children: Vec<Intent>,
-}
-
-impl<'a> Intended<'a> {
-    fn of(snapshot: &'a Snapshot<'_>, namespace: &'a str, findings: &mut Findings) -> Result<Self, Hold> {
-        let spec = &snapshot.environment.spec;
-        findings.namespace = Some(namespace.to_owned());
-        let isolation = isolation::effective(spec.class, spec.isolation.as_ref(), snapshot.settings)
-            .map_err(|error| Hold::stalled(Reason::InvalidSpec, condition::ISOLATED, error.to_string()))?;
-        let owner = Owner {
-            project: snapshot.project(),
-            environment: snapshot.name(),
-            uid: snapshot.uid(),
-            namespace,
-            class: spec.class,
-        };
-        let access = spec.isolation.as_ref().map_or(&[][..], |isolation| &isolation.access);
-        let intended = Self {
-            owner,
-            namespace: children::namespace(owner, &isolation),
-            isolation_children: children::isolation_children(owner, &isolation, access, snapshot.settings),
-        };
-        findings.isolation = Some(isolation);
-        Ok(intended)
+/// Whose children the intents are for.
+fn owner<'a>(snapshot: &'a Snapshot<'_>, namespace: &'a str) -> Owner<'a> {
+    Owner {
+        project: snapshot.project(),
+        environment: snapshot.name(),
+        uid: snapshot.uid(),
+        namespace,
+        class: snapshot.environment.spec.class,
     }
 }
 
@@ -301,13 +285,13 @@ fn content_is_there(snapshot: &Snapshot<'_>, release: &Release) -> bool {
 
 /// Children that no spec asks for any longer. The content of the release before stays, for applications that have not
 /// followed the pointer yet. Only what our own field manager applied is ever deleted.
-fn obsolete(snapshot: &Snapshot<'_>, intended: &Intended<'_>, release: &Release, pointer: &Intent) -> Vec<Action> {
+fn obsolete(snapshot: &Snapshot<'_>, intents: &Intents, release: &Release, pointer: &Intent) -> Vec<Action> {
     let before = snapshot.previous.as_deref().map(RevisionRecord::release);
     let content =
         [Some(release), before.as_ref()].into_iter().flatten().flat_map(|kept| [&kept.variables, &kept.flags]);
     let content = content.map(|name| ChildId { kind: ChildKind::ConfigMap, name: name.clone() });
     let isolation =
-        intended.isolation_children.iter().chain([&intended.namespace, pointer]).map(|intent| intent.id.clone());
+        intents.isolation_children.iter().chain([&intents.namespace, pointer]).map(|intent| intent.id.clone());
     let wanted: BTreeSet<ChildId> = content.chain(isolation).collect();
     snapshot
         .children
