@@ -39,7 +39,7 @@ pub struct RunConfig {
         long,
         env = "ENVIRONMENT_MANAGER_CONCURRENCY",
         value_name = "COUNT",
-        default_value_t = 32,
+        default_value_t = 16,
         value_parser = clap::value_parser!(u16).range(1..=1024),
         help_heading = "Cluster"
     )]
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_documented() {
         let config = parse(&[]).unwrap();
-        assert_eq!(config.limits().concurrency, 32);
+        assert_eq!(config.limits().concurrency, 16);
         assert_eq!(config.reconcile_timeout, Duration::from_mins(1));
         assert_eq!(config.allowed_cluster_roles, ["view"]);
         assert_eq!(config.gateways, []);

@@ -13,7 +13,9 @@ use environment_manager::{
     domain::{
         environment::{
             children::{ChildKind, Intent},
-            events, naming,
+            events,
+            intents::Memo,
+            naming,
             plan::{Action, Step, plan},
             snapshot::{Base, Child, Snapshot},
         },
@@ -80,6 +82,7 @@ impl Played {
             children: self.children.clone(),
             namespace: None,
             failures: &[],
+            memo: &Memo::default(),
             now: Timestamp::now(),
         })
     }

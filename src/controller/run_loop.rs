@@ -85,7 +85,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrency: 32, timeout: Duration::from_mins(1) }
+        Self { concurrency: 16, timeout: Duration::from_mins(1) }
     }
 }
 

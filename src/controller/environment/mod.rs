@@ -32,7 +32,9 @@ use crate::{
     domain::{
         environment::{
             children::{ChildId, ChildKind},
-            events, naming,
+            events,
+            intents::Memo,
+            naming,
             plan::{Action, Read, Rest, Step, plan},
             snapshot::{Base, BaseEnvironment, NamespaceReport, Snapshot},
             status,
@@ -105,12 +107,13 @@ impl Awaited {
     }
 }
 
-/// What a reconcile learned from live reads.
+/// What a reconcile carries from step to step: what it learned from live reads, and what it worked out.
 #[derive(Default)]
 struct Live {
     revisions: BTreeMap<String, Option<EnvironmentRevision>>,
     namespace: Option<NamespaceReport>,
     acted: Acted,
+    memo: Memo,
 }
 
 impl EnvironmentController {
@@ -192,6 +195,7 @@ impl EnvironmentController {
             children,
             namespace: live.namespace.as_ref(),
             failures: &live.acted.failures,
+            memo: &live.memo,
             now,
         }
     }

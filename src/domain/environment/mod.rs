@@ -8,6 +8,7 @@ pub mod children;
 pub mod config;
 pub mod events;
 pub mod flagd;
+pub mod intents;
 pub mod isolation;
 pub mod naming;
 pub mod ownership;

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::{
     children::{self, ChildId, ChildKind, Intent, Owner},
-    isolation, naming,
+    intents::Intents,
+    naming,
     release::{self, Proposal},
     snapshot::{Child, Difference, Failure, Snapshot},
     status::{self, Findings},
@@ -155,11 +156,14 @@ fn expired(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
 fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {
     let namespace = naming::namespace(snapshot.project(), snapshot.name())
         .map_err(|error| Hold::stalled(Reason::InvalidName, condition::NAMESPACE_READY, error.to_string()))?;
-    let intended = Intended::of(snapshot, &namespace, findings);
-    let isolation = isolation_work(snapshot, &intended);
-    let namespace_is_intact = namespace_intact(snapshot, &intended.namespace);
+    findings.namespace = Some(namespace.clone());
+    let owner = owner(snapshot, &namespace);
+    let intents = snapshot.memo.intents(snapshot, owner);
+    findings.isolation = Some(intents.isolation.clone());
+    let isolation = isolation_work(snapshot, &intents);
+    let namespace_is_intact = namespace_intact(snapshot, &intents.namespace);
     findings.namespace_intact = Some(namespace_is_intact);
-    findings.isolation_intact = Some(namespace_is_intact && isolation.is_done() && intended.refused.is_none());
+    findings.isolation_intact = Some(namespace_is_intact && isolation.is_done() && intents.refused.is_none());
     if let Some(failure) = snapshot.failures.first() {
         return Err(Hold::failed(failure));
     }
@@ -174,11 +178,11 @@ fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
     if let (false, Err(hold)) = (started, &proposal) {
         return Err(hold.clone());
     }
-    if let Some(step) = namespace_step(snapshot, &intended.namespace)? {
+    if let Some(step) = namespace_step(snapshot, &intents.namespace)? {
         return Ok(Some(step));
     }
-    match release_step(snapshot, &intended, proposal, isolation, findings)? {
-        None => intended.refused.map_or(Ok(None), Err),
+    match release_step(snapshot, owner, proposal, isolation, findings)? {
+        None => intents.refused.clone().map_or(Ok(None), Err),
         step => Ok(step),
     }
 }
@@ -187,7 +191,7 @@ fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
 /// that applications follow; then content that nobody needs any longer is cleared away.
 fn release_step(
     snapshot: &Snapshot<'_>,
-    intended: &Intended<'_>,
+    owner: Owner<'_>,
     proposal: Result<Proposal, Hold>,
     isolation: Work,
     findings: &mut Findings,
@@ -195,17 +199,14 @@ fn release_step(
     let mut work = isolation;
     match &proposal {
         Ok(Proposal::Commit(record)) => {
-            work.add(repairs(
-                snapshot,
-                &children::release_children(intended.owner, &release::of(record), &record.config),
-            ));
+            work.add(repairs(snapshot, &children::release_children(owner, &release::of(record), &record.config)));
         }
         Ok(Proposal::Keep(release)) if !content_is_there(snapshot, release) => {
             let name = naming::revision(snapshot.name(), release.revision);
             let Some(revision) = release::read(snapshot, &name)? else {
                 return Ok(Some(Step::Read(Read::Revision(name))));
             };
-            work.add(repairs(snapshot, &children::release_children(intended.owner, release, &revision.spec.config)));
+            work.add(repairs(snapshot, &children::release_children(owner, release, &revision.spec.config)));
         }
         _ => {}
     }
@@ -219,7 +220,7 @@ fn release_step(
             Ok(Some(Step::Act(vec![Action::CreateRevision(record)])))
         }
         Proposal::Keep(release) => {
-            let pointer = children::release_pointer(intended.owner, &release);
+            let pointer = children::release_pointer(owner, &release);
             let pointing = repairs(snapshot, std::slice::from_ref(&pointer));
             findings.config_intact = Some(pointing.is_done());
             match pointing.step()? {
@@ -236,38 +237,14 @@ pub fn has_finalizer(snapshot: &Snapshot<'_>) -> bool {
     snapshot.environment.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
 }
 
-/// What the environment should consist of, but for the release.
-struct Intended<'a> {
-    owner: Owner<'a>,
-    namespace: Intent,
-    isolation_children: Vec<Intent>,
-    /// What the spec asks for and the platform team does not allow. All else is still enforced.
-    refused: Option<Hold>,
-}
-
-impl<'a> Intended<'a> {
-    fn of(snapshot: &'a Snapshot<'_>, namespace: &'a str, findings: &mut Findings) -> Self {
-        let spec = &snapshot.environment.spec;
-        findings.namespace = Some(namespace.to_owned());
-        let (isolation, refused) = isolation::effective(spec.class, spec.isolation.as_ref(), snapshot.settings);
-        let refused = refused.map(|error| Hold::stalled(Reason::InvalidSpec, condition::ISOLATED, error.to_string()));
-        let owner = Owner {
-            project: snapshot.project(),
-            environment: snapshot.name(),
-            uid: snapshot.uid(),
-            namespace,
-            class: spec.class,
-        };
-        let access = spec.isolation.iter().flat_map(|isolation| &isolation.access);
-        let access: Vec<_> = access.filter(|access| isolation.roles.contains(&access.role)).collect();
-        let intended = Self {
-            owner,
-            namespace: children::namespace(owner, &isolation),
-            isolation_children: children::isolation_children(owner, &isolation, &access, snapshot.settings),
-            refused,
-        };
-        findings.isolation = Some(isolation);
-        intended
+/// Whose children the intents are for.
+fn owner<'a>(snapshot: &'a Snapshot<'_>, namespace: &'a str) -> Owner<'a> {
+    Owner {
+        project: snapshot.project(),
+        environment: snapshot.name(),
+        uid: snapshot.uid(),
+        namespace,
+        class: snapshot.environment.spec.class,
     }
 }
 
@@ -322,9 +299,9 @@ fn namespace_step(snapshot: &Snapshot<'_>, namespace: &Intent) -> Result<Option<
 
 /// What keeps the environment apart and gives access: made as intended, and taken away where nothing asks for it any
 /// longer.
-fn isolation_work(snapshot: &Snapshot<'_>, intended: &Intended<'_>) -> Work {
-    let mut work = repairs(snapshot, &intended.isolation_children);
-    let wanted: BTreeSet<&ChildId> = intended.isolation_children.iter().map(|intent| &intent.id).collect();
+fn isolation_work(snapshot: &Snapshot<'_>, intents: &Intents) -> Work {
+    let mut work = repairs(snapshot, &intents.isolation_children);
+    let wanted: BTreeSet<&ChildId> = intents.isolation_children.iter().map(|intent| &intent.id).collect();
     let isolates = |child: &Child| !matches!(child.id.kind, ChildKind::Namespace | ChildKind::ConfigMap);
     work.actions.extend(deletions(snapshot, |child| isolates(child) && !wanted.contains(&child.id)));
     work

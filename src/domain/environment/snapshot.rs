@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     children::{ChildId, ChildKind, Intent},
+    intents::Memo,
     ownership::{OtherManager, OwnedFields},
 };
 use crate::{
@@ -42,6 +43,8 @@ pub struct Snapshot<'a> {
     pub namespace: Option<&'a NamespaceReport>,
     /// What went wrong with the steps before this one.
     pub failures: &'a [Failure],
+    /// What plans for this environment worked out before. A plan is the same with an empty one, only slower.
+    pub memo: &'a Memo,
     /// The moment of planning.
     pub now: Timestamp,
 }

@@ -19,6 +19,7 @@ use crate::{
     },
     domain::{
         environment::{
+            intents::Memo,
             ownership::OwnedFields,
             snapshot::{Base, BaseEnvironment, Child, NamespaceReport},
         },
@@ -121,6 +122,7 @@ impl World {
                 children: self.children.values().cloned().collect(),
                 namespace: report.as_ref(),
                 failures: &[],
+                memo: &Memo::default(),
                 now: self.now,
             };
             match plan(&snapshot) {
@@ -516,4 +518,38 @@ proptest! {
         }).fold(vec![], |mut seen, stage| { if seen.last() != Some(&stage) { seen.push(stage); } seen });
         prop_assert_eq!(seen, in_order, "children, namespace, history, finalizer");
     }
+}
+
+#[test]
+fn a_memo_is_only_for_the_spec_that_it_was_made_from() {
+    let world = World::new(&json!({"class": "Staging"}));
+    let settings = Settings::default();
+    let memo = Memo::default();
+    let pods = |generation: i64, pods: i32| {
+        let mut environment = world.environment.clone().unwrap();
+        environment.metadata.generation = Some(generation);
+        environment.spec.isolation = Some(serde_json::from_value(json!({"quota": {"pods": pods}})).unwrap());
+        let read = BTreeMap::new();
+        let snapshot = Snapshot {
+            environment: &environment,
+            project_id: None,
+            settings: &settings,
+            latest: None,
+            previous: None,
+            unreadable: None,
+            former_history: false,
+            base: Base::Nothing,
+            revisions: &read,
+            children: vec![],
+            namespace: None,
+            failures: &[],
+            memo: &memo,
+            now: START,
+        };
+        let intents = memo.intents(&snapshot, owner(&snapshot, "pf-872--staging"));
+        intents.isolation.quota.pods
+    };
+    assert_eq!(pods(1, 10), 10);
+    assert_eq!(pods(2, 20), 20);
+    assert_eq!(pods(1, 10), 10);
 }
