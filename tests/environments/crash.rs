@@ -94,6 +94,21 @@ fn a_change_of_the_configuration_that_is_killed_at_any_write_is_one_revision() {
     chain::verify(&dev.history()).unwrap();
 }
 
+#[test]
+fn a_namespace_whose_label_was_taken_off_while_nobody_looked_goes_with_its_environment() {
+    let cluster = Cluster::exclusive();
+    let project = cluster.project("shop");
+    let operator = Operator::start(&cluster);
+    let dev = project.environment("dev").ready();
+    operator.kill();
+    let label = "platform.puraify.app/environment-uid-";
+    cluster.kubectl().run(["label", "namespace", &dev.namespace(), label]).unwrap();
+    dev.delete();
+    let _operator = Operator::start(&cluster);
+    dev.wait_gone();
+    assert_eq!(dev.namespace_object().get(), None);
+}
+
 fn clone<'project>(project: &'project Project, name: &str) -> Environment<'project> {
     let access = json!({"access": [{"role": "view", "users": ["ana"]}]});
     project.environment(name).cloned_from("dev").variable("B", "2").with("isolation", access).create()

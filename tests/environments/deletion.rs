@@ -40,7 +40,7 @@ fn children_go_first_the_namespace_then_history_and_the_environment_last() {
     for stays in ["networkpolicies", "resourcequotas", "limitranges"] {
         assert!(deleted(stays).is_empty(), "{stays} protect the applications until the namespace takes them along");
     }
-    let history = at(&writes, |write| write.verb == "deletecollection" && write.resource == "environmentrevisions");
+    let history = at(&writes, |write| write.verb == "delete" && write.resource == "environmentrevisions");
     let finalizer = at(&writes, |write| write.verb == "patch" && write.resource == "platformenvironments");
     assert!(namespace < history[0] && history[0] < *finalizer.last().unwrap(), "{writes:#?}");
 }

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource as _,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
     core::{DeserializeGuard, ObjectMeta, PartialObjectMeta, PartialObjectMetaExt as _},
 };
 use serde_json::json;
@@ -207,7 +207,7 @@ impl Executor {
     ) -> Result<Outcome, ReconcileError> {
         let action = format!("{what} PlatformEnvironment {}", subject.key);
         if !is(&error, &[404, 409]) {
-            return Err(ReconcileError::kubernetes(action)(error));
+            return failed(&format!("PlatformEnvironment {}", subject.key), None, what, error);
         }
         let live = self
             .environments(subject.key)
@@ -370,24 +370,36 @@ impl Executor {
         Ok(Outcome::Done)
     }
 
+    /// By name and uid, and only those whose content names this environment: a label is anybody's word.
     async fn delete_revisions(&self, world: &World, subject: Subject<'_>) -> Result<Outcome, ReconcileError> {
-        let selector = ListParams::default().labels(&format!("{LABEL_ENVIRONMENT_UID}={}", subject.uid()));
-        let api = self.revisions(subject.key);
-        let deleted = api.delete_collection(&DeleteParams::background(), &selector).await;
-        if let Err(error) = deleted {
-            return failed("the history", None, "delete", error);
-        }
         let mut own = vec![];
         world.revisions.for_each_in(&subject.key.namespace, |key, held| {
             if environment_of_revision(key).as_ref() == Some(subject.key) && held.value.belongs_to(subject.uid()) {
                 own.push((key.clone(), held.stamp.uid.clone()));
             }
         });
-        for (key, uid) in &own {
-            world.revisions.remove_written(key, uid);
-        }
-        Ok(Outcome::Done)
+        let api = self.revisions(subject.key);
+        let deletions: Vec<_> = own.iter().map(|(key, uid)| delete_revision(world, &api, key, uid)).collect();
+        let outcomes: Vec<_> = stream::iter(deletions).buffered(AT_A_TIME).collect().await;
+        outcomes.into_iter().find(|outcome| !matches!(outcome, Ok(Outcome::Done))).unwrap_or(Ok(Outcome::Done))
     }
+}
+
+async fn delete_revision(
+    world: &World,
+    api: &Api<EnvironmentRevision>,
+    key: &ObjectKey,
+    uid: &Uid,
+) -> Result<Outcome, ReconcileError> {
+    let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: None };
+    match api.delete(&key.name, &DeleteParams::background().preconditions(preconditions)).await {
+        // Also one that a finalizer of somebody else holds: the environment does not wait for it. A later environment of
+        // the same name does, and says so.
+        Ok(_) => world.revisions.remove_written(key, uid),
+        Err(error) if is(&error, &[404, 409]) => world.revisions.remove_written(key, uid),
+        Err(error) => return failed(&format!("EnvironmentRevision {key}"), None, "delete", error),
+    }
+    Ok(Outcome::Done)
 }
 
 /// The child with this metadata, if it is this environment's and our field manager's.

@@ -307,16 +307,19 @@ fn role_binding(owner: Owner<'_>, access: &Access) -> Intent {
     intent(owner, ChildKind::RoleBinding, &format!("access-{}", access.role), &body)
 }
 
+/// Hexadecimal digits of a digest in a name: 128 bits, so that nobody finds two contents of one name.
+const NAME_DIGITS: usize = 32;
+
 /// The name of the `ConfigMap` that holds variables with this digest.
 #[must_use]
 pub fn variables_name(digest: &Digest) -> String {
-    format!("variables-{}", digest.short(10))
+    format!("variables-{}", digest.short(NAME_DIGITS))
 }
 
 /// The name of the `ConfigMap` that holds flags with this digest.
 #[must_use]
 pub fn flags_name(digest: &Digest) -> String {
-    format!("flags-{}", digest.short(10))
+    format!("flags-{}", digest.short(NAME_DIGITS))
 }
 
 /// The release's content: immutable `ConfigMaps` that are named by what they hold, so that none of them ever changes.

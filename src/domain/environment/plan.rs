@@ -147,7 +147,13 @@ fn expired(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
     let expiry = ttl::expiry(created, ttl)
         .map_err(|error| Hold::stalled(Reason::InvalidSpec, condition::READY, error.to_string()))?;
     findings.expiry = Some(expiry);
-    Ok((snapshot.now >= expiry.at).then(|| Step::Act(vec![Action::DeleteEnvironment])))
+    if snapshot.now < expiry.at {
+        return Ok(None);
+    }
+    match snapshot.failures.first() {
+        Some(failure) => Err(Hold { concern: condition::READY, ..Hold::failed(failure) }),
+        None => Ok(Some(Step::Act(vec![Action::DeleteEnvironment]))),
+    }
 }
 
 /// The next step of an environment that shall exist; `None` when it is as intended.

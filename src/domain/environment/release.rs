@@ -40,7 +40,7 @@ pub fn propose(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
     if snapshot.former_history {
         let message = format!(
             "The history of a former environment named {} is still there; this one starts when it is gone. If it does \
-             not go, look at the finalizers of its EnvironmentRevisions",
+             not go, delete its EnvironmentRevisions, or look at their finalizers",
             snapshot.name()
         );
         return Err(Hold { retry: true, ..Hold::waiting(Reason::FormerHistory, condition::CONFIG_READY, message) });
@@ -116,6 +116,7 @@ fn first(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
         environment: snapshot.name().to_owned(),
         environment_uid: snapshot.uid().to_owned(),
         revision: RevisionNumber::FIRST,
+        generation: generation(snapshot),
         cause: origin.cause,
         base: origin.base,
         version: origin.version,
@@ -184,7 +185,10 @@ fn clone_of(snapshot: &Snapshot<'_>, base: &BaseEnvironment) -> Result<Result<Or
 fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposal, Hold> {
     let spec = &snapshot.environment.spec.config;
     let declared = config::declared(spec);
-    if canonical::digest(&declared) == latest.declared_digest {
+    // A spec that is older than the one that the newest revision was made for comes from a cache that is behind. The
+    // newer one is on its way.
+    let behind = generation(snapshot) <= latest.generation;
+    if behind || canonical::digest(&declared) == latest.declared_digest {
         return Ok(Proposal::Keep(latest.release()));
     }
     let name = naming::revision(snapshot.name(), latest.number);
@@ -195,6 +199,7 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
         environment: snapshot.name().to_owned(),
         environment_uid: snapshot.uid().to_owned(),
         revision: number,
+        generation: generation(snapshot),
         cause: Cause::ConfigChanged,
         base: None,
         version: latest.version.clone(),
@@ -207,6 +212,10 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
         previous: Some(latest.digest),
         digest: Digest::of(b""),
     }))))
+}
+
+fn generation(snapshot: &Snapshot<'_>) -> i64 {
+    snapshot.environment.metadata.generation.unwrap_or_default()
 }
 
 /// Who acted, as the API server stamped it.

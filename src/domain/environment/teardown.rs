@@ -38,8 +38,11 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     // One that our field manager never touched only looks like ours.
     if let Some(namespace) = namespace.filter(|namespace| namespace.owned.is_some()) {
         return match snapshot.environment.spec.deletion_policy {
-            DeletionPolicy::Retain => Step::Act(vec![Action::RetainNamespace(namespace.uid.clone())]),
-            DeletionPolicy::Delete => delete(snapshot, namespace),
+            // One that is on its way out cannot be kept any more.
+            DeletionPolicy::Retain if !namespace.terminating => {
+                Step::Act(vec![Action::RetainNamespace(namespace.uid.clone())])
+            }
+            DeletionPolicy::Retain | DeletionPolicy::Delete => delete(snapshot, namespace),
         };
     }
     // The cache shows only what carries our label. A namespace without it is found by looking, and goes too.
@@ -115,8 +118,14 @@ pub fn what_holds(snapshot: &Snapshot<'_>) -> String {
 fn foreign_finalizers(snapshot: &Snapshot<'_>) -> Hold {
     let others = snapshot.environment.metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER);
     let others: Vec<&str> = others.map(String::as_str).collect();
+    let left = match snapshot.children.iter().find(|child| child.id.kind == ChildKind::Namespace) {
+        Some(namespace) => {
+            format!("Our finalizer was removed by hand, so {} is left behind; delete it by hand", namespace.id)
+        }
+        None => "Everything that belonged to the environment is gone".to_owned(),
+    };
     let message = format!(
-        "Everything that belonged to the environment is gone; finalizers of others still hold it: {}. Let their owners \
+        "{left}; finalizers of others still hold it: {}. Let their owners \
          finish their work, or remove them by hand",
         others.join(", ")
     );

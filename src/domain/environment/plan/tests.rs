@@ -40,6 +40,8 @@ struct World {
     revisions: BTreeMap<RevisionNumber, EnvironmentRevision>,
     children: BTreeMap<ChildId, Child>,
     settings: Settings,
+    /// What the next plan is told of the step before.
+    failures: Vec<Failure>,
     now: Timestamp,
     uids: u32,
     /// Every write, in order.
@@ -65,6 +67,7 @@ impl World {
                 gateways: [("public".to_owned(), "gateway-system".to_owned())].into(),
                 ..Settings::default()
             },
+            failures: vec![],
             now: START,
             uids: 0,
             journal: vec![],
@@ -121,7 +124,7 @@ impl World {
                 revisions: &read,
                 children: self.children.values().cloned().collect(),
                 namespace: report.as_ref(),
-                failures: &[],
+                failures: &self.failures,
                 memo: &Memo::default(),
                 now: self.now,
             };
@@ -394,6 +397,51 @@ fn a_history_that_was_cut_stalls_and_nothing_is_rolled_back_or_numbered_anew() {
     world.settle();
     assert_ready(&world);
     assert_eq!(world.revisions.len(), 3);
+}
+
+#[test]
+fn who_knows_an_older_spec_than_the_newest_revision_makes_none() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let behind = world.environment.clone();
+    world.edit(|environment| environment.spec.config.flags[0].enabled = false);
+    world.settle();
+    let newest = world.environment.clone();
+    world.environment = behind;
+    world.settle();
+    assert_eq!(world.revisions.len(), 2, "another operator, whose cache is behind, takes nothing back");
+    world.environment = newest;
+    world.settle();
+    assert_ready(&world);
+}
+
+#[test]
+fn a_preview_whose_deletion_is_refused_says_so() {
+    let mut world = World::new(&json!({"class": "Preview", "ttl": "1h"}));
+    world.settle();
+    world.now = START + SignedDuration::from_hours(1);
+    let refusal = "refused by a policy".to_owned();
+    world.failures = vec![Failure {
+        target: "PlatformEnvironment".into(),
+        kind: None,
+        reason: Reason::WriteFailed,
+        message: refusal,
+    }];
+    let rest = world.settle().unwrap();
+    assert!(rest.retry);
+    assert_eq!(world.condition(READY), Some(ConditionStatus::False));
+}
+
+#[test]
+fn what_is_on_its_way_out_is_not_said_to_be_retained() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let namespace = world.children.values_mut().find(|child| child.id.kind == ChildKind::Namespace).unwrap();
+    namespace.terminating = true;
+    world.edit(|environment| environment.spec.deletion_policy = crate::api::DeletionPolicy::Retain);
+    world.delete();
+    world.settle();
+    assert!(world.environment.is_some() && !world.journal.iter().any(|write| write.starts_with("RetainNamespace")));
 }
 
 #[test]
