@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, WatchEvent, WatchParams},
+    api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams},
 };
 use serde_json::json;
 
@@ -15,6 +15,9 @@ use crate::report::Result;
 
 /// More than any change takes.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// The release pointer, as a field selector.
+const RELEASE: &str = "metadata.name=release";
 
 /// How long single changes took, shortest first. They are made one at a time, spread over all environments.
 pub async fn measure(client: &Client, project: &str, environments: usize, changes: usize) -> Result<Vec<Duration>> {
@@ -29,10 +32,12 @@ pub async fn measure(client: &Client, project: &str, environments: usize, change
 
 async fn change(client: &Client, project: &str, name: &str, number: usize) -> Result<Duration> {
     let pointers: Api<ConfigMap> = Api::namespaced(client.clone(), &format!("{project}--{name}"));
-    let before = pointers.get("release").await?;
     let digest = |pointer: &ConfigMap| pointer.data.as_ref().and_then(|data| data.get("configDigest").cloned());
-    let version = before.metadata.resource_version.clone().unwrap_or_default();
-    let params = WatchParams::default().fields("metadata.name=release");
+    // From the list's resourceVersion: that of the pointer may be too old for a watch.
+    let list = pointers.list(&ListParams::default().fields(RELEASE)).await?;
+    let before = list.items.first().ok_or("there is no release pointer")?;
+    let version = list.metadata.resource_version.clone().unwrap_or_default();
+    let params = WatchParams::default().fields(RELEASE);
     // The request is answered when the watch is in place: nothing that comes after is missed.
     let mut events: BoxStream<'_, _> = pointers.watch(&params, &version).await?.boxed();
 
@@ -46,7 +51,7 @@ async fn change(client: &Client, project: &str, name: &str, number: usize) -> Re
     api.patch(name, &PatchParams::apply("bench").force(), &Patch::Apply(patch)).await?;
     while let Some(event) = events.try_next().await? {
         if let WatchEvent::Modified(pointer) = event
-            && digest(&pointer) != digest(&before)
+            && digest(&pointer) != digest(before)
         {
             return Ok(start.elapsed());
         }
