@@ -41,6 +41,8 @@ pub struct Metrics {
 pub enum Outcome {
     /// Well.
     Success,
+    /// Well, but the object is held by something that a person has to mend.
+    Held,
     /// With an error, by its [label](crate::controller::error::ReconcileError::label).
     Error(&'static str),
     /// Not in time.
@@ -185,6 +187,7 @@ impl Outcome {
     fn label(self) -> &'static str {
         match self {
             Self::Success => "success",
+            Self::Held => "held",
             Self::Error(label) => label,
             Self::Timeout => "timeout",
             Self::Panic => "panic",

@@ -75,6 +75,7 @@ impl Played {
             settings,
             latest: self.latest.clone(),
             previous: None,
+            unreadable: None,
             former_history: false,
             base: Base::Nothing,
             revisions: &BTreeMap::new(),

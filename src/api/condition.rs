@@ -89,6 +89,8 @@ pub enum Reason {
     WriteFailed,
     /// The history of a former environment of the same name is still there.
     FormerHistory,
+    /// The newest revision that the status names is not in the history any more.
+    HistoryBroken,
     /// The environment is being deleted.
     Terminating,
     /// Finalizers of others hold the environment or its namespace.
@@ -116,6 +118,7 @@ impl Reason {
             Self::NotOurs => "NotOurs",
             Self::WriteFailed => "WriteFailed",
             Self::FormerHistory => "FormerHistory",
+            Self::HistoryBroken => "HistoryBroken",
             Self::Terminating => "Terminating",
             Self::ForeignFinalizer => "ForeignFinalizer",
             Self::TtlEndsSoon => "TtlEndsSoon",

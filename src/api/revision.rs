@@ -89,6 +89,10 @@ pub struct EnvironmentRevisionSpec {
     pub environment_uid: String,
     /// The number of this revision within the environment.
     pub revision: RevisionNumber,
+    /// The metadata.generation of the environment that this revision was made for. Who knows an older one knows an
+    /// older spec, and makes no revision of it.
+    #[schemars(range(min = 0))]
+    pub generation: i64,
     /// What made this revision.
     pub cause: Cause,
     /// The environment and revision that this one was cloned from.

@@ -18,7 +18,10 @@ use kube::{
 
 use super::{Access, Failure, Output};
 use crate::{
-    api::{PlatformEnvironment, condition},
+    api::{
+        Condition, PlatformEnvironment,
+        condition::{self, Reason},
+    },
     domain::contract::{CreateEnvironment, EnvironmentCreated},
 };
 
@@ -91,7 +94,9 @@ impl Create {
             }
             let status = environment.status.unwrap_or_default();
             let ready = status.conditions.iter().find(|found| found.r#type == condition::READY);
-            if let Some(ready) = ready.filter(|ready| ready.message != said) {
+            // Before the operator has looked at it there is nothing to tell.
+            let telling = |ready: &&Condition| ready.message != said && ready.reason != Reason::Pending.as_str();
+            if let Some(ready) = ready.filter(telling) {
                 eprintln!("waiting: {}", ready.message);
                 said.clone_from(&ready.message);
             }

@@ -60,6 +60,14 @@ fn json(records: &[EnvironmentRevisionSpec]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Without what would steer a terminal: an actor is somebody's word.
+fn plain(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
 fn table(records: &[EnvironmentRevisionSpec]) -> String {
     let mut lines =
         vec![format!("{:<9} {:<21} {:<14} {:<12} {:<18} DIGEST", "REVISION", "WHEN", "CAUSE", "VERSION", "WHO")];
@@ -71,7 +79,7 @@ fn table(records: &[EnvironmentRevisionSpec]) -> String {
             record.revision.to_string(),
             record.timestamp.to_string(),
             record.cause.as_str(),
-            record.actor
+            plain(&record.actor)
         )
     }));
     lines.join("\n")

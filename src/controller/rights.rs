@@ -48,7 +48,7 @@ pub fn rules(settings: &Settings) -> Vec<Value> {
         rule(GROUP, "platformenvironments/status", &["patch"]),
         rule(GROUP, "platformversions", &["get", "list", "watch"]),
         rule(GROUP, "platformversions/status", &["patch"]),
-        rule(GROUP, "environmentrevisions", &["get", "list", "watch", "create", "deletecollection"]),
+        rule(GROUP, "environmentrevisions", &["get", "list", "watch", "create", "delete"]),
         rule("events.k8s.io", "events", &["create", "patch"]),
     ];
     // A server-side apply that creates needs create and patch.

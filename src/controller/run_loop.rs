@@ -44,6 +44,9 @@ pub enum Next {
     AwaitChange,
     /// Again after this time at the latest. Longer than a day becomes a day.
     After(Duration),
+    /// The object is held by something whose end nobody will tell us of: try again, later each time, and after this
+    /// time at the latest.
+    Retry(Option<Duration>),
 }
 
 /// Brings one object at a time to where it should be.
@@ -59,6 +62,9 @@ pub trait Reconciler: Send + Sync + 'static {
     /// start anew.
     fn generation(&self, key: &ObjectKey) -> Option<i64>;
 }
+
+/// The longest wait of an object that is held: whoever removed what held it looks at the result.
+const HELD: Duration = Duration::from_secs(15);
 
 /// The bounds of a run loop.
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +174,7 @@ impl<R: Reconciler> RunLoop<R> {
     /// Counts and logs how a reconcile ended, and says when to run it again.
     fn judge(&mut self, key: &ObjectKey, result: Result<Next, Failure>, took: Duration) -> Option<Duration> {
         let outcome = match &result {
+            Ok(Next::Retry(_)) => Outcome::Held,
             Ok(_) => Outcome::Success,
             Err(Failure::Error(error)) => Outcome::Error(error.label()),
             Err(Failure::TimedOut) => Outcome::Timeout,
@@ -176,6 +183,10 @@ impl<R: Reconciler> RunLoop<R> {
         self.metrics.reconciled(R::KIND, outcome, took);
 
         let failure = match result {
+            Ok(Next::Retry(by)) => {
+                let retry = self.backoff.failed(key, self.reconciler.generation(key)).min(HELD);
+                return Some(by.map_or(retry, |by| by.min(retry)));
+            }
             Ok(next) => {
                 self.backoff.forget(key);
                 return next.delay();
@@ -201,8 +212,8 @@ impl<R: Reconciler> RunLoop<R> {
 impl Next {
     fn delay(self) -> Option<Duration> {
         match self {
-            Self::AwaitChange => None,
-            Self::After(delay) => Some(delay),
+            Self::AwaitChange | Self::Retry(None) => None,
+            Self::After(delay) | Self::Retry(Some(delay)) => Some(delay),
         }
     }
 }

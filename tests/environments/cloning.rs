@@ -29,7 +29,7 @@ fn an_environment_from_nothing_has_a_first_revision_without_a_version() {
 fn an_environment_from_a_version_is_bound_to_the_digest_of_its_content() {
     let project = Project::new("shop");
     project.version("v1.4.3");
-    let dev = project.environment("dev").from_version("v1.4.3").ready();
+    let dev = project.environment("dev").starting_with("v1.4.3").ready();
     let version = project.cluster().get("pver", project.namespace(), "v1.4.3").unwrap();
     let release = dev.live()["status"]["release"].take();
     assert_eq!(release["version"], "v1.4.3");
@@ -45,7 +45,7 @@ fn a_clone_has_its_bases_version_and_configuration_and_its_own_keys_win() {
     project.version("v1.4.3");
     project
         .environment("dev")
-        .from_version("v1.4.3")
+        .starting_with("v1.4.3")
         .variable("BASE_URL", "https://dev")
         .variable("REGION", "eu")
         .secret("API_KEY", "payments", "api_key")
@@ -79,12 +79,12 @@ fn a_clone_has_its_bases_version_and_configuration_and_its_own_keys_win() {
 fn a_clone_takes_what_its_base_has_now_and_does_not_follow_it_afterwards() {
     let project = Project::new("shop");
     project.version("v1.4.3");
-    let dev = project.environment("dev").from_version("v1.4.3").variable("A", "one").ready();
-    dev.edit_and_wait(json!({"config": {"variables": [{"name": "A", "value": "two"}]}}));
+    let dev = project.environment("dev").starting_with("v1.4.3").variable("A", "one").ready();
+    dev.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "two"}]}}));
     let staging = project.environment("staging").cloned_from("dev").ready();
     assert_eq!(staging.variables(), json!({"A": "two"}));
     assert_eq!(json!(staging.history()[0].base), json!({"environment": "dev", "revision": 2}));
-    dev.edit_and_wait(json!({"config": {"variables": [{"name": "A", "value": "three"}]}}));
+    dev.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "three"}]}}));
     assert_eq!(dev.variables(), json!({"A": "three"}));
     assert_eq!(staging.variables(), json!({"A": "two"}));
     dev.delete();
@@ -99,7 +99,7 @@ fn a_clone_can_be_cloned() {
     // All at once: each waits for the one before.
     let production = project.environment("production").class("Production").cloned_from("staging").create();
     project.environment("staging").cloned_from("dev").variable("S", "staging").create();
-    project.environment("dev").from_version("v1.4.3").variable("D", "dev").create();
+    project.environment("dev").starting_with("v1.4.3").variable("D", "dev").create();
     production.wait_ready();
     assert_eq!(production.variables(), json!({"D": "dev", "S": "staging"}));
     assert_eq!(production.live()["status"]["release"]["version"], "v1.4.3");
@@ -112,7 +112,7 @@ fn a_clone_is_answered_as_the_json_contract_says() {
     let label = "platform.puraify.app/project-id=pf_872";
     project.kubectl(&["label", "namespace", project.namespace(), "--overwrite", label]);
     project.version("v1.4.3");
-    project.environment("dev").class("Development").from_version("v1.4.3").ready();
+    project.environment("dev").class("Development").starting_with("v1.4.3").ready();
 
     let request = json!({"project_id": "pf_872", "env_name": "staging", "base_env": "dev"});
     let request: CreateEnvironment = serde_json::from_value(request).unwrap();
@@ -146,8 +146,8 @@ fn the_url_follows_the_projects_id() {
 fn a_revision_reads_as_a_version_record_of_the_json_contract() {
     let project = Project::new("shop");
     project.version("v3.2.0");
-    let staging = project.environment("staging").from_version("v3.2.0").ready();
-    staging.edit_and_wait(json!({"config": {
+    let staging = project.environment("staging").starting_with("v3.2.0").ready();
+    staging.edit_and_wait(&json!({"config": {
         "variables": [{"name": "A", "value": "1"}], "flags": [{"name": "BETA_FORM", "enabled": true}],
     }}));
     let history = staging.history();

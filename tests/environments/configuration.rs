@@ -21,8 +21,8 @@ fn content(environment: &Environment<'_>) -> Vec<String> {
 fn an_edit_makes_a_revision_that_says_what_changed() {
     let project = Project::new("shop");
     project.version("v1.4.3");
-    let dev = project.environment("dev").from_version("v1.4.3").variable("A", "1").variable("B", "1").ready();
-    dev.edit_and_wait(variables(&[("A", "2"), ("C", "1")]));
+    let dev = project.environment("dev").starting_with("v1.4.3").variable("A", "1").variable("B", "1").ready();
+    dev.edit_and_wait(&variables(&[("A", "2"), ("C", "1")]));
     let history = dev.history();
     assert_eq!(history.len(), 2);
     let second = &history[1];
@@ -43,13 +43,30 @@ fn the_history_is_a_chain_that_shows_an_edit() {
     let project = Project::new("shop");
     let dev = project.environment("dev").ready();
     for value in ["1", "2", "3"] {
-        dev.edit_and_wait(variables(&[("A", value)]));
+        dev.edit_and_wait(&variables(&[("A", value)]));
     }
     let mut history = dev.history();
     assert_eq!(history.len(), 4);
     chain::verify(&history).unwrap();
     history[1].actor = "mallory".to_owned();
     chain::verify(&history).unwrap_err();
+}
+
+#[test]
+fn a_history_that_was_cut_is_told_and_neither_rolled_back_nor_numbered_anew() {
+    let project = Project::new("shop");
+    let dev = project.environment("dev").variable("A", "1").ready();
+    dev.edit_and_wait(&variables(&[("A", "2")]));
+    let release = dev.release();
+    project.kubectl(&["delete", "erev", "dev-2"]);
+    let message = dev.wait_condition("Stalled", "HistoryBroken");
+    assert!(message.contains("dev-2"), "{message}");
+    assert_eq!(dev.release(), release);
+    let accept = r#"{"status": {"release": null}}"#;
+    project.kubectl(&["patch", "penv", "dev", "--subresource=status", "--type=merge", "--patch", accept]);
+    dev.wait_for("a revision after the first", |object| object["status"]["release"]["revision"] == 2);
+    dev.wait_ready();
+    chain::verify(&dev.history()).unwrap();
 }
 
 #[test]
@@ -65,14 +82,14 @@ fn nobody_can_change_a_revision() {
 fn an_inherited_key_stays_until_it_is_named_and_goes_when_it_is_named_no_more() {
     let project = Project::new("shop");
     project.version("v1.4.3");
-    project.environment("dev").from_version("v1.4.3").variable("A", "dev").variable("B", "dev").ready();
+    project.environment("dev").starting_with("v1.4.3").variable("A", "dev").variable("B", "dev").ready();
     let staging = project.environment("staging").cloned_from("dev").variable("C", "staging").ready();
     assert_eq!(staging.variables(), json!({"A": "dev", "B": "dev", "C": "staging"}));
-    staging.edit_and_wait(variables(&[("C", "edited")]));
+    staging.edit_and_wait(&variables(&[("C", "edited")]));
     assert_eq!(staging.variables(), json!({"A": "dev", "B": "dev", "C": "edited"}));
-    staging.edit_and_wait(variables(&[("A", "staging")]));
+    staging.edit_and_wait(&variables(&[("A", "staging")]));
     assert_eq!(staging.variables(), json!({"A": "staging", "B": "dev"}));
-    staging.edit_and_wait(variables(&[]));
+    staging.edit_and_wait(&variables(&[]));
     assert_eq!(staging.variables(), json!({"B": "dev"}));
     chain::verify(&staging.history()).unwrap();
 }
@@ -82,7 +99,7 @@ fn a_flag_is_switched_without_touching_the_variables() {
     let project = Project::new("shop");
     let dev = project.environment("dev").variable("A", "1").flag("BETA_FORM", false).ready();
     let before = dev.release();
-    dev.edit_and_wait(json!({"config": {"flags": [{"name": "BETA_FORM", "enabled": true}]}}));
+    dev.edit_and_wait(&json!({"config": {"flags": [{"name": "BETA_FORM", "enabled": true}]}}));
     let after = dev.release();
     assert_eq!(dev.flags()["flags"]["BETA_FORM"]["defaultVariant"], "on");
     assert_eq!(after["variables"], before["variables"]);
@@ -96,16 +113,16 @@ fn the_content_of_the_release_before_stays_and_older_content_is_cleared_away() {
     let dev = project.environment("dev").variable("A", "1").ready();
     let name = |environment: &Environment<'_>| environment.release()["variables"].as_str().unwrap().to_owned();
     let first = name(&dev);
-    dev.edit_and_wait(variables(&[("A", "2")]));
+    dev.edit_and_wait(&variables(&[("A", "2")]));
     let second = name(&dev);
     assert!(content(&dev).contains(&first) && content(&dev).contains(&second), "{:?}", content(&dev));
-    dev.edit_and_wait(variables(&[("A", "3")]));
+    dev.edit_and_wait(&variables(&[("A", "3")]));
     let third = name(&dev);
     dev.child("configmap", &first).wait_gone();
     let kept = content(&dev);
     assert!(kept.contains(&second) && kept.contains(&third), "{kept:?}");
     assert_eq!(kept.len(), 3, "two of variables, one of flags: {kept:?}");
-    dev.edit_and_wait(variables(&[("A", "1")]));
+    dev.edit_and_wait(&variables(&[("A", "1")]));
     assert_eq!(name(&dev), first, "the same content has the same name");
     assert_eq!(dev.variables(), json!({"A": "1"}));
 }
@@ -115,7 +132,7 @@ fn the_order_of_keys_makes_no_revision() {
     let project = Project::new("shop");
     let dev = project.environment("dev").variable("A", "1").variable("B", "2").ready();
     let before = dev.live()["status"]["release"].take();
-    dev.edit_and_wait(variables(&[("B", "2"), ("A", "1")]));
+    dev.edit_and_wait(&variables(&[("B", "2"), ("A", "1")]));
     assert_eq!(dev.live()["status"]["release"], before);
     assert_eq!(dev.history().len(), 1);
 }
@@ -125,7 +142,7 @@ fn a_plain_value_becomes_a_reference_to_a_secret_and_leaves_the_namespace() {
     let project = Project::new("shop");
     let dev = project.environment("dev").variable("API_KEY", "oops").ready();
     let vault = json!({"path": "payments", "key": "api_key"});
-    dev.edit_and_wait(json!({"config": {"variables": [{"name": "API_KEY", "vault": vault}]}}));
+    dev.edit_and_wait(&json!({"config": {"variables": [{"name": "API_KEY", "vault": vault}]}}));
     assert_eq!(dev.variables(), json!({}));
     assert_eq!(dev.history()[1].changes.variables.changed, ["API_KEY"]);
 }
@@ -135,7 +152,7 @@ fn edits_in_quick_succession_end_with_the_last_one() {
     let project = Project::new("shop");
     let dev = project.environment("dev").ready();
     for value in 1..=8 {
-        dev.edit(variables(&[("A", &value.to_string())]));
+        dev.edit(&variables(&[("A", &value.to_string())]));
     }
     dev.wait_for("the last edit", |object| {
         object["status"]["observedGeneration"] == 9

@@ -177,7 +177,7 @@ fn a_refinement_changes_what_it_names_and_nothing_else() {
         environment.child("resourcequota", "environment").live()["spec"]["hard"]["pods"].take()
     };
     assert_eq!(pods(&staging), "100");
-    staging.edit_and_wait(json!({"isolation": {
+    staging.edit_and_wait(&json!({"isolation": {
         "podSecurity": "baseline",
         "quota": {"pods": 7},
         "limits": {"defaultMemory": "64Mi"},
@@ -197,7 +197,7 @@ fn a_refinement_changes_what_it_names_and_nothing_else() {
     assert_eq!(policies(&staging), ["allow-dns", "allow-internet", "allow-same-namespace", "default-deny"]);
     assert_eq!(staging.history().len(), 1, "isolation is no configuration: no revision is due");
 
-    staging.edit_and_wait(json!({"isolation": null}));
+    staging.edit_and_wait(&json!({"isolation": null}));
     assert_eq!(pods(&staging), "100");
     assert_eq!(policies(&staging), ["allow-dns", "allow-gateways", "allow-same-namespace", "default-deny"]);
 }
@@ -227,7 +227,7 @@ fn access_lets_the_named_people_look_into_the_namespace_and_nowhere_else() {
         let refusal = look(person, &other.namespace()).unwrap_err().to_string();
         assert!(refusal.contains("Forbidden"), "{refusal}");
     }
-    staging.edit_and_wait(json!({"isolation": null}));
+    staging.edit_and_wait(&json!({"isolation": null}));
     staging.child("rolebinding", "access-view").wait_gone();
 }
 
@@ -237,7 +237,7 @@ fn the_release_points_at_variables_and_flags() {
     project.version("v1.4.3");
     let dev = project
         .environment("dev")
-        .from_version("v1.4.3")
+        .starting_with("v1.4.3")
         .variable("BASE_URL", "https://dev.shop.example")
         .secret("API_KEY", "payments", "api_key")
         .flag("BETA_FORM", true)
@@ -296,7 +296,7 @@ fn kubectl_wait_knows_when_an_environment_is_ready() {
 fn kubectl_get_shows_class_version_phase_and_readiness() {
     let project = Project::new("shop");
     project.version("v1.4.3");
-    project.environment("dev").class("Development").from_version("v1.4.3").ready();
+    project.environment("dev").class("Development").starting_with("v1.4.3").ready();
     let table = project.kubectl(&["get", "penv", "dev"]);
     for word in ["CLASS", "Development", "v1.4.3", "Active", "True"] {
         assert!(table.contains(word), "no {word} in:\n{table}");

@@ -40,7 +40,7 @@ fn children_go_first_the_namespace_then_history_and_the_environment_last() {
     for stays in ["networkpolicies", "resourcequotas", "limitranges"] {
         assert!(deleted(stays).is_empty(), "{stays} protect the applications until the namespace takes them along");
     }
-    let history = at(&writes, |write| write.verb == "deletecollection" && write.resource == "environmentrevisions");
+    let history = at(&writes, |write| write.verb == "delete" && write.resource == "environmentrevisions");
     let finalizer = at(&writes, |write| write.verb == "patch" && write.resource == "platformenvironments");
     assert!(namespace < history[0] && history[0] < *finalizer.last().unwrap(), "{writes:#?}");
 }
@@ -49,7 +49,7 @@ fn children_go_first_the_namespace_then_history_and_the_environment_last() {
 fn an_environment_that_is_made_again_starts_a_history_of_its_own() {
     let project = Project::new("shop");
     let first = project.environment("staging").variable("A", "1").ready();
-    first.edit_and_wait(json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
+    first.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
     let uid = first.uid();
     first.delete();
     first.wait_gone();

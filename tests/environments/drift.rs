@@ -185,7 +185,7 @@ fn what_others_add_survives_a_repair() {
     assert_eq!(metadata["labels"]["cost-center"], "42");
     assert_eq!(metadata["annotations"]["cost.example/owner"], "ana");
     assert_eq!(policy.live()["metadata"]["annotations"]["audit.example/seen"], "yes");
-    staging.edit_and_wait(json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
+    staging.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
     let data = release.live()["data"].take();
     assert_eq!((&data["deployedBy"], &data["revision"]), (&json!("planner"), &json!("2")));
 }
@@ -273,7 +273,7 @@ fn a_child_of_somebody_else_is_never_adopted() {
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "zoe"}],
     }));
     let before = theirs.live();
-    staging.edit(json!({"isolation": {"access": [{"role": "view", "users": ["ana"]}]}}));
+    staging.edit(&json!({"isolation": {"access": [{"role": "view", "users": ["ana"]}]}}));
     let message = staging.wait_condition("Stalled", "NotOurs");
     assert!(message.contains("RoleBinding access-view"), "{message}");
     assert_eq!(staging.condition("Isolated").unwrap()["status"], "False");
@@ -300,8 +300,8 @@ fn objects_that_others_keep_in_the_namespace_are_left_alone() {
     let labels = json!({"platform.puraify.app/environment-uid": staging.uid()});
     let metadata = json!({"name": "labelled", "namespace": staging.namespace(), "labels": labels});
     project.create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}));
-    staging.edit_and_wait(json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
-    staging.edit_and_wait(json!({"config": {"variables": [{"name": "A", "value": "3"}]}}));
+    staging.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
+    staging.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "3"}]}}));
     eventually("the clearing away", || (staging.children("configmap").len() == 5).then_some(()));
     staging.child("configmap", "app").live();
     staging.child("configmap", "labelled").live();

@@ -24,6 +24,10 @@ fn every_example_passes_a_strict_dry_run_on_the_server() {
         cluster.kubectl().run(args).unwrap_or_else(|error| panic!("{path}: {error}"))
     };
     // A namespace must be there before anything can be tried in it.
-    projects.iter().for_each(|path| drop(apply(path, "--dry-run=none")));
-    others.iter().for_each(|path| drop(apply(path, "--dry-run=server")));
+    for path in projects {
+        apply(path, "--dry-run=none");
+    }
+    for path in others {
+        apply(path, "--dry-run=server");
+    }
 }

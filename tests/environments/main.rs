@@ -1,7 +1,7 @@
 //! Environments as people see them: kubectl on one side, a real API server on the other, the operator in between.
 //!
 //! One control plane is shared by all tests, each of which has a project of its own. Tests that need to start and stop
-//! operators take turns on a second one.
+//! operators take turns on two others.
 
 #![allow(
     clippy::unwrap_used,

@@ -26,7 +26,7 @@ fn kstatus_holds_at_every_moment_of_a_life() {
     let dev = project.environment("dev").variable("A", "1").ready();
     assert_eq!(kstatuses(&dev), [Kstatus::InProgress, Kstatus::Current]);
     dev.edit_and_wait(
-        json!({"config": {"variables": [{"name": "A", "value": "2"}]}, "isolation": {"quota": {"pods": 3}}}),
+        &json!({"config": {"variables": [{"name": "A", "value": "2"}]}, "isolation": {"quota": {"pods": 3}}}),
     );
     assert_eq!(kstatuses(&dev)[2..], [Kstatus::InProgress, Kstatus::Current]);
     dev.delete();
@@ -60,7 +60,7 @@ fn an_environment_is_never_current_before_all_that_belongs_to_it_exists() {
 fn an_edit_is_current_only_when_it_has_been_carried_out() {
     let project = Project::new("shop");
     let dev = project.environment("dev").ready();
-    let edited = dev.edit(json!({"isolation": {"quota": {"pods": 3}}}));
+    let edited = dev.edit(&json!({"isolation": {"quota": {"pods": 3}}}));
     dev.wait_for("the edit to be done", |object| {
         object["metadata"]["generation"] == edited["metadata"]["generation"] && kstatus::of(object) == Kstatus::Current
     });
@@ -72,7 +72,7 @@ fn a_new_cluster_without_an_operator_has_no_ready_environment() {
     let cluster = Cluster::exclusive();
     let project = cluster.project("shop");
     project.version("v1.4.3");
-    let dev = project.environment("dev").from_version("v1.4.3").create();
+    let dev = project.environment("dev").starting_with("v1.4.3").create();
     let unseen = dev.live();
     assert_eq!(kstatus::of(&unseen), Kstatus::InProgress);
     assert_eq!(condition(&unseen, "Ready").unwrap()["status"], "Unknown");
@@ -86,7 +86,7 @@ fn a_new_cluster_without_an_operator_has_no_ready_environment() {
     let operator = Operator::start(&cluster);
     dev.wait_ready();
     operator.kill();
-    dev.edit(json!({"config": {"variables": [{"name": "A", "value": "1"}]}}));
+    dev.edit(&json!({"config": {"variables": [{"name": "A", "value": "1"}]}}));
     assert_eq!(kstatus::of(&dev.live()), Kstatus::InProgress, "an edit that no operator has seen is not done");
     let _operator = Operator::start(&cluster);
     dev.wait_ready();
@@ -97,9 +97,9 @@ fn a_new_cluster_without_an_operator_has_no_ready_environment() {
 fn the_generation_is_observed_everywhere() {
     let project = Project::new("shop");
     project.version("v1.4.3");
-    let dev = project.environment("dev").from_version("v1.4.3").ready();
+    let dev = project.environment("dev").starting_with("v1.4.3").ready();
     for pods in 1..4 {
-        let object = dev.edit_and_wait(json!({"isolation": {"quota": {"pods": pods}}}));
+        let object = dev.edit_and_wait(&json!({"isolation": {"quota": {"pods": pods}}}));
         let generation = &object["metadata"]["generation"];
         assert_eq!(object["status"]["observedGeneration"], *generation);
         for condition in object["status"]["conditions"].as_array().unwrap() {
@@ -123,7 +123,7 @@ fn a_transition_time_moves_only_with_its_condition() {
             .then_some(()))
     })
     .unwrap();
-    let edited = dev.edit_and_wait(json!({"isolation": {"quota": {"pods": 3}}}));
+    let edited = dev.edit_and_wait(&json!({"isolation": {"quota": {"pods": 3}}}));
     assert_eq!(at(&edited), first);
 }
 
@@ -131,7 +131,7 @@ fn a_transition_time_moves_only_with_its_condition() {
 fn nothing_is_written_when_nothing_changed() {
     let project = Project::new("shop");
     project.version("v1.4.3");
-    project.environment("dev").from_version("v1.4.3").variable("A", "1").ready();
+    project.environment("dev").starting_with("v1.4.3").variable("A", "1").ready();
     project.environment("staging").cloned_from("dev").ready();
     let waiting = project.environment("waiting").cloned_from("nobody").create();
     waiting.wait_condition("Reconciling", "BaseNotFound");
@@ -184,22 +184,24 @@ fn a_restart_writes_nothing_and_reads_no_child() {
     let dev = project
         .environment("dev")
         .class("Development")
-        .from_version("v1.4.3")
+        .starting_with("v1.4.3")
         .variable("A", "1")
         .with("isolation", access)
         .ready();
-    dev.edit_and_wait(json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
+    dev.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
     let clones: Vec<_> = (0..5)
         .map(|number| project.environment(&format!("e{number}")).cloned_from("dev").flag("F", true).create())
         .collect();
-    clones.iter().for_each(|clone| drop(clone.wait_ready()));
+    for clone in &clones {
+        clone.wait_ready();
+    }
     settled(&project);
     assert!(operator.terminate().success());
 
     let before = cluster.operator_writes().len();
     let operator = Operator::start(&cluster);
     // It has looked at all of them when it has done this.
-    dev.edit_and_wait(json!({"isolation": {"quota": {"pods": 3}}}));
+    dev.edit_and_wait(&json!({"isolation": {"quota": {"pods": 3}}}));
     settled(&project);
     let writes = cluster.operator_writes().split_off(before);
     let foreign: Vec<_> =
@@ -214,8 +216,8 @@ fn a_restart_writes_nothing_and_reads_no_child() {
 fn what_is_said_is_events_that_a_person_can_read() {
     let project = Project::new("shop");
     project.version("v1.4.3");
-    let dev = project.environment("dev").from_version("v1.4.3").variable("A", "1").ready();
-    dev.edit_and_wait(json!({"config": {"variables": null, "flags": [{"name": "BETA_FORM", "enabled": true}]}}));
+    let dev = project.environment("dev").starting_with("v1.4.3").variable("A", "1").ready();
+    dev.edit_and_wait(&json!({"config": {"variables": null, "flags": [{"name": "BETA_FORM", "enabled": true}]}}));
     dev.wait_event("Created", &["Revision 1: v1.4.3; variables added: A"]);
     dev.wait_event("ConfigChanged", &["Revision 2: v1.4.3; variables removed: A; flags added: BETA_FORM"]);
     let described = project.kubectl(&["describe", "penv", "dev"]);

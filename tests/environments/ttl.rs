@@ -64,13 +64,13 @@ fn a_ttl_can_be_raised_until_the_deadline() {
     let demo = project.environment("demo").preview("12s").ready();
     let first = deadline(&demo);
     demo.wait_condition("Expiring", "TtlEndsSoon");
-    demo.edit(json!({"ttl": "2h"}));
+    demo.edit(&json!({"ttl": "2h"}));
     let extended = demo.wait_for("the later deadline", |object| condition(object, "Expiring").is_none());
     assert_eq!(extended["status"]["phase"], "Active");
     assert_eq!(deadline(&demo).duration_since(created(&demo)).as_hours(), 2);
     wait_until("the first deadline", Duration::from_mins(1), || Ok((Timestamp::now() > first).then_some(()))).unwrap();
     // A reconcile after the deadline, so that an old timer would have been noticed.
-    demo.edit_and_wait(json!({"config": {"variables": [{"name": "A", "value": "1"}]}}));
+    demo.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "1"}]}}));
     assert!(demo.live()["metadata"]["deletionTimestamp"].is_null());
 }
 
@@ -82,7 +82,7 @@ fn a_ttl_that_is_lowered_below_the_present_ends_the_environment() {
         Ok((Timestamp::now().duration_since(created(&demo)).as_secs() > 10).then_some(()))
     })
     .unwrap();
-    demo.edit(json!({"ttl": "10s"}));
+    demo.edit(&json!({"ttl": "10s"}));
     demo.wait_gone();
     assert_eq!(demo.namespace_object().get(), None);
 }
@@ -95,7 +95,7 @@ fn a_preview_needs_a_ttl_and_production_must_not_have_one() {
     let refusal = project.environment("prod").class("Production").with("ttl", json!("72h")).refused();
     assert!(refusal.contains("spec.ttl is not allowed with class Production"), "{refusal}");
     let demo = project.environment("demo").preview("1h").ready();
-    let refusal = demo.try_edit(json!({"ttl": null})).unwrap_err().to_string();
+    let refusal = demo.try_edit(&json!({"ttl": null})).unwrap_err().to_string();
     assert!(refusal.contains("spec.ttl is required with class Preview"), "{refusal}");
     project.environment("qa").class("Staging").with("ttl", json!("1h")).ready();
 }

@@ -1,10 +1,6 @@
 //! What was asked of the API server, by whom: read from its audit log as it grows.
 
-use std::{
-    fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
-    path::Path,
-};
+use std::{fs::File, io::Read as _, path::Path};
 
 use serde_json::Value;
 
@@ -46,13 +42,6 @@ impl Journal {
     pub fn of(log: &Path, user: &str) -> Self {
         let user = format!("\"username\":\"{user}\"");
         Self { log: File::open(log).unwrap(), unread: vec![], user, writes: vec![] }
-    }
-
-    /// The writes of this user from now on.
-    pub fn from_now(log: &Path, user: &str) -> Self {
-        let mut journal = Self::of(log, user);
-        journal.log.seek(SeekFrom::End(0)).unwrap();
-        journal
     }
 
     /// The writes so far.

@@ -3,7 +3,7 @@
 use std::{
     ops::Deref,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Condvar, Mutex, OnceLock, PoisonError},
 };
 
 use devcluster::{ControlPlane, Kubectl, Options};
@@ -50,13 +50,13 @@ impl Cluster {
     /// A cluster without an operator, for one test at a time: those that start and stop operators of their own, or
     /// change what concerns all projects.
     pub fn exclusive() -> Exclusive {
-        static PLANE: OnceLock<ControlPlane> = OnceLock::new();
-        static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let options = Options { name: "exclusive".to_owned(), ..Options::default() };
-        let plane = PLANE.get_or_init(|| ControlPlane::start(&options).unwrap());
-        Exclusive { cluster: CLUSTER.get_or_init(|| Self::install(plane)), _turn: turn }
+        static CLUSTERS: [OnceLock<Cluster>; EXCLUSIVE] = [const { OnceLock::new() }; EXCLUSIVE];
+        let turn = Turn::take();
+        let cluster = CLUSTERS[turn.0].get_or_init(|| {
+            let options = Options { name: "exclusive".to_owned(), ..Options::default() };
+            Self::install(Box::leak(Box::new(ControlPlane::start(&options).unwrap())))
+        });
+        Exclusive { cluster, _turn: turn }
     }
 
     fn install(plane: &'static ControlPlane) -> Self {
@@ -119,18 +119,43 @@ impl Cluster {
     pub fn operator_writes(&self) -> Vec<Request> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).writes().to_vec()
     }
+}
 
-    /// The writes of the operator from now on.
-    pub fn journal_from_now(&self) -> Journal {
-        Journal::from_now(&self.plane.audit_log(), Operator::USER)
+/// How many exclusive clusters there are, each started when it is first needed.
+const EXCLUSIVE: usize = 2;
+
+/// Which of them are taken, and who waits for one.
+static TAKEN: (Mutex<[bool; EXCLUSIVE]>, Condvar) = (Mutex::new([false; EXCLUSIVE]), Condvar::new());
+
+/// The right to use one of the exclusive clusters.
+#[derive(Debug)]
+struct Turn(usize);
+
+impl Turn {
+    fn take() -> Self {
+        let mut taken = TAKEN.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(free) = taken.iter().position(|taken| !taken) {
+                taken[free] = true;
+                return Self(free);
+            }
+            taken = TAKEN.1.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
-/// The exclusive cluster, for as long as this value lives.
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TAKEN.0.lock().unwrap_or_else(PoisonError::into_inner)[self.0] = false;
+        TAKEN.1.notify_one();
+    }
+}
+
+/// An exclusive cluster, for as long as this value lives.
 #[derive(Debug)]
 pub struct Exclusive {
     cluster: &'static Cluster,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Exclusive {

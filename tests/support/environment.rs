@@ -31,7 +31,7 @@ impl<'project> Builder<'project> {
     }
 
     /// It starts with a version.
-    pub fn from_version(self, version: &str) -> Self {
+    pub fn starting_with(self, version: &str) -> Self {
         self.with("baseFrom", json!({"version": version}))
     }
 
@@ -211,13 +211,13 @@ impl<'project> Environment<'project> {
 
     /// Changes its spec as `kubectl patch --type merge` does, and returns what came of it.
     #[track_caller]
-    pub fn edit(&self, spec: Value) -> Value {
+    pub fn edit(&self, spec: &Value) -> Value {
         self.try_edit(spec).unwrap();
         self.live()
     }
 
     /// As [`Self::edit`], when the API server may refuse.
-    pub fn try_edit(&self, spec: Value) -> devcluster::Result<String> {
+    pub fn try_edit(&self, spec: &Value) -> devcluster::Result<String> {
         // In a file, since an argument has less room than an environment.
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, json!({"spec": spec}).to_string()).unwrap();
@@ -227,7 +227,7 @@ impl<'project> Environment<'project> {
 
     /// Changes its spec and waits until that is done.
     #[track_caller]
-    pub fn edit_and_wait(&self, spec: Value) -> Value {
+    pub fn edit_and_wait(&self, spec: &Value) -> Value {
         let generation = self.edit(spec)["metadata"]["generation"].as_i64();
         self.wait_for("the edit to be done", |object| {
             object["metadata"]["generation"].as_i64() >= generation && kstatus::of(object) == kstatus::Kstatus::Current

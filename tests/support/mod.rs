@@ -9,18 +9,20 @@ mod environment;
 pub mod kstatus;
 mod operator;
 mod project;
+mod proxy;
 mod reader;
 mod watch;
 
 use std::time::Duration;
 
-pub use audit::{Journal, Request};
+pub use audit::Request;
 pub use child::{Child, content as child_content};
 pub use cluster::Cluster;
 use devcluster::wait_until;
 pub use environment::{Builder, Environment, condition};
 pub use operator::Operator;
 pub use project::Project;
+pub use proxy::Proxy;
 
 /// Far more than anything here takes on an idle machine; the machines of CI are never idle.
 pub const LIMIT: Duration = Duration::from_secs(45);

@@ -10,12 +10,12 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource as _,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions},
-    core::{DeserializeGuard, PartialObjectMeta, PartialObjectMetaExt as _},
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
+    core::{DeserializeGuard, ObjectMeta, PartialObjectMeta, PartialObjectMetaExt as _},
 };
 use serde_json::json;
 
-use super::world::{Tracked, World, resource};
+use super::world::{Tracked, World, environment_of_revision, resource};
 use crate::{
     api::{
         ANNOTATION_RETAINED, EnvironmentRevision, EnvironmentRevisionSpec, FIELD_MANAGER, FINALIZER, LABEL_ENVIRONMENT,
@@ -121,12 +121,17 @@ impl Executor {
         let writes: Vec<_> = actions.iter().map(|action| self.one(world, subject, action)).collect();
         let outcomes: Vec<_> = stream::iter(writes).buffered(AT_A_TIME).collect().await;
         let mut acted = Acted::default();
+        let mut passing = None;
         for outcome in outcomes {
-            match outcome? {
-                Outcome::Done | Outcome::Replan => {}
-                Outcome::Found(child) => acted.found.push(child),
-                Outcome::Failed(failure) => acted.failures.push(failure),
+            match outcome {
+                Ok(Outcome::Done | Outcome::Replan) => {}
+                Ok(Outcome::Found(child)) => acted.found.push(child),
+                Ok(Outcome::Failed(failure)) => acted.failures.push(failure),
+                Err(error) => passing = Some(error),
             }
+        }
+        if let Some(error) = passing {
+            return Err(error);
         }
         Ok(acted)
     }
@@ -202,7 +207,7 @@ impl Executor {
     ) -> Result<Outcome, ReconcileError> {
         let action = format!("{what} PlatformEnvironment {}", subject.key);
         if !is(&error, &[404, 409]) {
-            return Err(ReconcileError::kubernetes(action)(error));
+            return failed(&format!("PlatformEnvironment {}", subject.key), None, what, error);
         }
         let live = self
             .environments(subject.key)
@@ -266,10 +271,7 @@ impl Executor {
             }
             return Ok(Outcome::Replan);
         };
-        let ours = Tracked::of(&live.metadata)
-            .filter(|tracked| tracked.belongs_to(subject.uid()) && tracked.owned().is_some());
-        if let (Some(tracked), Some(uid)) = (ours, live.metadata.uid.as_deref()) {
-            let child = tracked.as_child(id.clone(), &uid.into());
+        if let Some(child) = ours(&live.metadata, id, subject.uid()) {
             cache.written(live);
             return Ok(Outcome::Found(child));
         }
@@ -368,25 +370,44 @@ impl Executor {
         Ok(Outcome::Done)
     }
 
+    /// By name and uid, and only those whose content names this environment: a label is anybody's word.
     async fn delete_revisions(&self, world: &World, subject: Subject<'_>) -> Result<Outcome, ReconcileError> {
-        let selector = ListParams::default().labels(&format!("{LABEL_ENVIRONMENT_UID}={}", subject.uid()));
-        let api = self.revisions(subject.key);
-        let deleted = api.delete_collection(&DeleteParams::background(), &selector).await;
-        deleted.map_err(ReconcileError::kubernetes(format!(
-            "delete the history of PlatformEnvironment {}",
-            subject.key
-        )))?;
         let mut own = vec![];
         world.revisions.for_each_in(&subject.key.namespace, |key, held| {
-            if &*held.value.0.environment_uid == subject.uid() {
+            if environment_of_revision(key).as_ref() == Some(subject.key) && held.value.belongs_to(subject.uid()) {
                 own.push((key.clone(), held.stamp.uid.clone()));
             }
         });
-        for (key, uid) in &own {
-            world.revisions.remove_written(key, uid);
-        }
-        Ok(Outcome::Done)
+        let api = self.revisions(subject.key);
+        let deletions: Vec<_> = own.iter().map(|(key, uid)| delete_revision(world, &api, key, uid)).collect();
+        let outcomes: Vec<_> = stream::iter(deletions).buffered(AT_A_TIME).collect().await;
+        outcomes.into_iter().find(|outcome| !matches!(outcome, Ok(Outcome::Done))).unwrap_or(Ok(Outcome::Done))
     }
+}
+
+async fn delete_revision(
+    world: &World,
+    api: &Api<EnvironmentRevision>,
+    key: &ObjectKey,
+    uid: &Uid,
+) -> Result<Outcome, ReconcileError> {
+    let preconditions = Preconditions { uid: Some(uid.to_string()), resource_version: None };
+    match api.delete(&key.name, &DeleteParams::background().preconditions(preconditions)).await {
+        // Also one that a finalizer of somebody else holds: the environment does not wait for it. A later environment of
+        // the same name does, and says so.
+        Ok(_) => world.revisions.remove_written(key, uid),
+        Err(error) if is(&error, &[404, 409]) => world.revisions.remove_written(key, uid),
+        Err(error) => return failed(&format!("EnvironmentRevision {key}"), None, "delete", error),
+    }
+    Ok(Outcome::Done)
+}
+
+/// The child with this metadata, if it is this environment's and our field manager's.
+#[must_use]
+pub fn ours(metadata: &ObjectMeta, id: &ChildId, environment_uid: &str) -> Option<Child> {
+    let tracked = Tracked::of(metadata)?;
+    let ours = tracked.belongs_to(environment_uid) && tracked.owned().is_some();
+    ours.then(|| tracked.as_child(id.clone(), &metadata.uid.as_deref().unwrap_or_default().into()))
 }
 
 fn child_key(namespace: &str, id: &ChildId) -> ObjectKey {
@@ -406,10 +427,10 @@ fn is_terminating(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
 }
 
-/// A refusal (400 to 499) is reported in the status; anything else passes and is tried again.
+/// What the API server answered is reported in the status, be it a refusal or a fault (an admission webhook that is
+/// down, for example). No answer, or the wish to be asked later, passes and is tried again.
 fn failed(target: &str, kind: Option<ChildKind>, what: &str, error: kube::Error) -> Result<Outcome, ReconcileError> {
-    let refused = matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429);
-    if !refused {
+    if !matches!(&error, kube::Error::Api(status) if ![429, 503, 504].contains(&status.code)) {
         return Err(ReconcileError::kubernetes(format!("{what} {target}"))(error));
     }
     let message = format!("The API server refused to {what} {target}: {}", describe(&error));

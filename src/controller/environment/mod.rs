@@ -15,12 +15,13 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
+    core::DeserializeGuard,
 };
 use serde_json::json;
 
 use self::{
     act::{Acted, Executor, Subject},
-    world::{World, environment_of_revision},
+    world::{Newest, World, environment_of_revision},
 };
 use super::{
     error::ReconcileError,
@@ -30,11 +31,13 @@ use crate::{
     api::{EnvironmentRevision, FIELD_MANAGER, GROUP, PlatformEnvironment, PlatformEnvironmentStatus, VERSION},
     domain::{
         environment::{
+            children::{ChildId, ChildKind},
             events,
             intents::Memo,
             naming,
             plan::{Action, Read, Rest, Step, plan},
             snapshot::{Base, BaseEnvironment, NamespaceReport, Snapshot},
+            status,
         },
         settings::Settings,
     },
@@ -107,7 +110,7 @@ impl Awaited {
 /// What a reconcile carries from step to step: what it learned from live reads, and what it worked out.
 #[derive(Default)]
 struct Live {
-    revisions: BTreeMap<String, EnvironmentRevision>,
+    revisions: BTreeMap<String, Option<EnvironmentRevision>>,
     namespace: Option<NamespaceReport>,
     acted: Acted,
     memo: Memo,
@@ -132,7 +135,8 @@ impl EnvironmentController {
             match plan(&snapshot) {
                 Step::Read(read) => {
                     drop(snapshot);
-                    self.read(key, &read, &mut live).await?;
+                    let uid = environment.metadata.uid.as_deref().unwrap_or_default();
+                    self.read(key, uid, &read, &mut live).await?;
                 }
                 Step::Act(actions) => {
                     drop(snapshot);
@@ -169,7 +173,7 @@ impl EnvironmentController {
         now: Timestamp,
     ) -> Snapshot<'a> {
         let uid = environment.metadata.uid.as_deref().unwrap_or_default();
-        let (latest, previous) = self.world.newest_revisions(key, uid);
+        let Newest { latest, previous, unreadable } = self.world.newest_revisions(key, uid);
         let base = if latest.is_none() { self.base(key, environment) } else { Base::Nothing };
         let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
         let mut children = self.world.children_of(&namespace, uid);
@@ -185,6 +189,7 @@ impl EnvironmentController {
             former_history: self.world.has_former_history(key, uid),
             latest,
             previous,
+            unreadable: unreadable.map(|number| naming::revision(&key.name, number)),
             base,
             revisions: &live.revisions,
             children,
@@ -212,7 +217,7 @@ impl EnvironmentController {
                     name: base.name.to_string(),
                     exists: found.is_some(),
                     terminating: found.is_some_and(|found| found.metadata.deletion_timestamp.is_some()),
-                    latest: self.world.newest_revisions(&base, &uid).0,
+                    latest: self.world.newest_revisions(&base, &uid).latest,
                     circle: self.circle(key),
                 })
             }
@@ -227,7 +232,7 @@ impl EnvironmentController {
             circle.push(next.name.to_string());
             let environment = self.world.environments.valid(&next)?;
             let uid = environment.metadata.uid.as_deref().unwrap_or_default();
-            let released = self.world.newest_revisions(&next, uid).0.is_some();
+            let released = self.world.newest_revisions(&next, uid).latest.is_some();
             let base = environment.spec.base_from.as_ref()?.environment.clone().filter(|_| !released)?;
             if *base == *key.name {
                 return Some(circle);
@@ -239,21 +244,37 @@ impl EnvironmentController {
         }
     }
 
-    async fn read(&self, key: &ObjectKey, read: &Read, live: &mut Live) -> Result<(), ReconcileError> {
+    async fn read(
+        &self,
+        key: &ObjectKey,
+        environment_uid: &str,
+        read: &Read,
+        live: &mut Live,
+    ) -> Result<(), ReconcileError> {
         let client = self.executor.client().clone();
         match read {
             Read::Revision(name) => {
                 let api: Api<EnvironmentRevision> = Api::namespaced(client, &key.namespace);
                 let action = format!("read EnvironmentRevision {}/{name}", key.namespace);
-                let revision = api.get(name).await.map_err(ReconcileError::kubernetes(action))?;
+                let revision = api.get_opt(name).await.map_err(ReconcileError::kubernetes(action))?;
+                if let Some(revision) = revision.clone() {
+                    self.world.revisions.written(DeserializeGuard(Ok(revision)));
+                }
                 live.revisions.insert(name.clone(), revision);
             }
             Read::Namespace => {
                 let name = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
                 let api: Api<Namespace> = Api::all(client);
-                let namespace =
-                    api.get_opt(&name).await.map_err(ReconcileError::kubernetes(format!("read Namespace {name}")))?;
-                live.namespace = Some(namespace.map(report_of).unwrap_or_default());
+                let action = format!("read Namespace {name}");
+                let found = if name.is_empty() {
+                    None
+                } else {
+                    api.get_opt(&name).await.map_err(ReconcileError::kubernetes(action))?
+                };
+                let id = ChildId { kind: ChildKind::Namespace, name };
+                let ours = found.as_ref().and_then(|found| act::ours(&found.metadata, &id, environment_uid));
+                live.acted.found.extend(ours);
+                live.namespace = Some(found.map(report_of).unwrap_or_default());
             }
         }
         Ok(())
@@ -267,11 +288,12 @@ impl EnvironmentController {
     ) -> Result<Acted, ReconcileError> {
         let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
         let subject = Subject { environment, key, namespace: &namespace };
-        let before = self.world.newest_revisions(key, environment.metadata.uid.as_deref().unwrap_or_default()).0;
+        let before = self.world.newest_revisions(key, environment.metadata.uid.as_deref().unwrap_or_default()).latest;
         let acted = self.executor.act(&self.world, subject, actions).await?;
-        let was_complete = before.is_some() && is_ready(environment);
+        let released = before.is_some();
+        let was_complete = released && is_ready(environment);
         for action in actions {
-            self.tell(environment, &namespace, action, was_complete, &acted);
+            self.tell(environment, &namespace, action, (released, was_complete), &acted);
         }
         Ok(acted)
     }
@@ -281,7 +303,7 @@ impl EnvironmentController {
         environment: &PlatformEnvironment,
         namespace: &str,
         action: &Action,
-        was_complete: bool,
+        (released, was_complete): (bool, bool),
         acted: &Acted,
     ) {
         match action {
@@ -294,12 +316,14 @@ impl EnvironmentController {
                 );
             }
             Action::Apply(intent, difference) if !acted.concern(&intent.id) => {
-                if let Some(event) = events::of_repair(&intent.id, difference, was_complete) {
+                // With the namespace everything goes, the status says so, and yet it was all there.
+                let was_there = was_complete || (released && intent.id.kind == ChildKind::Namespace);
+                if let Some(event) = events::of_repair(&intent.id, difference, was_there) {
                     let child = (intent.id.kind.as_str(), intent.id.name.as_str());
                     self.events.send(EventSubject::of(environment), Some(child), event);
                 }
             }
-            Action::RetainNamespace(_) => {
+            Action::RetainNamespace(_) if acted.failures.is_empty() => {
                 self.events.send(EventSubject::of(environment), None, events::of_retained(namespace));
             }
             _ => {}
@@ -313,32 +337,37 @@ impl EnvironmentController {
         rest: Rest,
         now: Timestamp,
     ) -> Result<Next, ReconcileError> {
-        if environment.status.as_ref() != Some(&rest.status) {
-            self.write_status(key, &rest.status).await?;
+        if environment.status.clone().map(status::ours).as_ref() != Some(&rest.status) {
+            self.write_status(key, environment, &rest.status).await?;
             for event in events::of_status(environment.status.as_ref(), &rest.status) {
                 self.events.send(EventSubject::of(environment), None, event);
             }
         }
+        let wake = rest.wake.map(|wake| until(wake, now));
         if rest.retry {
-            let ready = rest.status.conditions.into_iter().next();
-            let message = ready.map(|ready| ready.message).unwrap_or_default();
-            return Err(ReconcileError::Unavailable { action: "go on".into(), message });
+            return Ok(Next::Retry(wake));
         }
-        Ok(rest.wake.map_or(Next::AwaitChange, |wake| Next::After(until(wake, now))))
+        Ok(wake.map_or(Next::AwaitChange, Next::After))
     }
 
-    async fn write_status(&self, key: &ObjectKey, status: &PlatformEnvironmentStatus) -> Result<(), ReconcileError> {
+    async fn write_status(
+        &self,
+        key: &ObjectKey,
+        environment: &PlatformEnvironment,
+        status: &PlatformEnvironmentStatus,
+    ) -> Result<(), ReconcileError> {
         let body = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": Self::KIND,
-            "metadata": {"name": &*key.name},
+            // With the uid: a status is never given to another environment of the same name.
+            "metadata": {"name": &*key.name, "uid": environment.metadata.uid},
             "status": status,
         });
         let api: Api<PlatformEnvironment> = Api::namespaced(self.executor.client().clone(), &key.namespace);
         let apply = PatchParams::apply(FIELD_MANAGER).force();
         match api.patch_status(&key.name, &apply, &Patch::Apply(body)).await {
             Ok(written) => self.world.environments.written_object(written),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
             Err(error) => {
                 return Err(ReconcileError::kubernetes(format!("write the status of PlatformEnvironment {key}"))(
                     error,
@@ -381,7 +410,7 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, waiting: &Arc<Waiting>) {
     world.projects.subscribe(move |project, _, _| {
         environments.for_each_in(&project.name, |key, _| wake.now(key.clone()));
     });
-    for kind in crate::domain::environment::children::ChildKind::ALL {
+    for kind in ChildKind::ALL {
         let wake = trigger.clone();
         world.children(kind).subscribe(move |key, old, new| {
             // A new status, of a quota for example, changes nothing that a plan looks at.

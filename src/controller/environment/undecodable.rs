@@ -75,14 +75,15 @@ async fn report(
             "lastTransitionTime": now, "observedGeneration": stored.metadata.generation,
         })
     };
+    // What else the status says stays said: the release in it goes on to apply.
+    let mut status = stored.data["status"].clone();
+    status["observedGeneration"] = json!(stored.metadata.generation);
+    status["conditions"] = json!([condition(READY, "False"), condition(STALLED, "True")]);
     let body = json!({
         "apiVersion": format!("{}/{}", crate::api::GROUP, crate::api::VERSION),
         "kind": "PlatformEnvironment",
-        "metadata": {"name": &*key.name},
-        "status": {
-            "observedGeneration": stored.metadata.generation,
-            "conditions": [condition(READY, "False"), condition(STALLED, "True")],
-        },
+        "metadata": {"name": &*key.name, "uid": stored.metadata.uid},
+        "status": status,
     });
     let apply = PatchParams::apply(FIELD_MANAGER).force();
     let written = api.patch_status(&key.name, &apply, &Patch::Apply(body)).await;

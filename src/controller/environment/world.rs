@@ -7,6 +7,7 @@ use std::{
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::{
+    Resource as _,
     api::DynamicObject,
     core::{ApiResource, DeserializeGuard, ObjectMeta, PartialObjectMeta},
 };
@@ -99,11 +100,7 @@ impl World {
 
     /// The newest revision of an environment and the one before it, newest first.
     #[must_use]
-    pub fn newest_revisions(
-        &self,
-        environment: &ObjectKey,
-        environment_uid: &str,
-    ) -> (Option<Arc<RevisionRecord>>, Option<Arc<RevisionRecord>>) {
+    pub fn newest_revisions(&self, environment: &ObjectKey, environment_uid: &str) -> Newest {
         self.history.newest(environment, environment_uid)
     }
 
@@ -256,14 +253,54 @@ impl Record for ProjectRecord {
 
 /// What is kept of a revision.
 #[derive(Clone, Debug)]
-pub struct RevisionEntry(pub Arc<RevisionRecord>);
+pub enum RevisionEntry {
+    /// A record of the environment that its name names.
+    Record(Arc<RevisionRecord>),
+    /// Something that does not decode, or whose name and content differ. It holds its number: going by the record
+    /// before it would roll back without a word.
+    Unreadable {
+        /// The environment's UID, if it names one.
+        environment_uid: Option<Box<str>>,
+        /// The number in its name.
+        number: RevisionNumber,
+    },
+}
+
+impl RevisionEntry {
+    /// The number in its name.
+    #[must_use]
+    pub fn number(&self) -> RevisionNumber {
+        match self {
+            Self::Record(record) => record.number,
+            Self::Unreadable { number, .. } => *number,
+        }
+    }
+
+    /// Whether it belongs to this environment, or to nobody knows whom.
+    #[must_use]
+    pub fn belongs_to(&self, environment_uid: &str) -> bool {
+        match self {
+            Self::Record(record) => &*record.environment_uid == environment_uid,
+            Self::Unreadable { environment_uid: uid, .. } => uid.as_deref().is_none_or(|uid| uid == environment_uid),
+        }
+    }
+}
 
 impl Record for RevisionEntry {
     type Object = DeserializeGuard<EnvironmentRevision>;
 
-    /// One that does not decode is left out. Nobody can take its number for free: creating it anew is a conflict.
     fn from_object(object: Self::Object) -> Option<Self> {
-        object.0.ok().map(|revision| Self(Arc::new(RevisionRecord::from(&revision))))
+        let (environment, number) = object.meta().name.as_deref()?.rsplit_once('-')?;
+        let number = RevisionNumber::new(number.parse().ok()?)?;
+        let labels = object.meta().labels.as_ref();
+        let environment_uid =
+            labels.and_then(|labels| labels.get(LABEL_ENVIRONMENT_UID)).map(|uid| uid.as_str().into());
+        Some(match &object.0 {
+            Ok(revision) if revision.spec.environment == environment && revision.spec.revision == number => {
+                Self::Record(Arc::new(RevisionRecord::from(revision)))
+            }
+            _ => Self::Unreadable { environment_uid, number },
+        })
     }
 }
 
@@ -274,38 +311,59 @@ pub fn environment_of_revision(revision: &ObjectKey) -> Option<ObjectKey> {
     Some(ObjectKey::new(revision.namespace.clone(), environment))
 }
 
+/// The newest revisions of an environment.
+#[derive(Debug, Default)]
+pub struct Newest {
+    /// The newest.
+    pub latest: Option<Arc<RevisionRecord>>,
+    /// The one before it.
+    pub previous: Option<Arc<RevisionRecord>>,
+    /// The number of one that is newer than both and cannot be read.
+    pub unreadable: Option<RevisionNumber>,
+}
+
 /// The revisions of each environment by number: finding the newest must not cost more the more there are.
 #[derive(Debug, Default)]
-struct History(RwLock<HashMap<ObjectKey, BTreeMap<RevisionNumber, Arc<RevisionRecord>>>>);
+struct History(RwLock<HashMap<ObjectKey, BTreeMap<RevisionNumber, RevisionEntry>>>);
 
 impl History {
     fn change(&self, revision: &ObjectKey, old: Option<&RevisionEntry>, new: Option<&RevisionEntry>) {
         let Some(environment) = environment_of_revision(revision) else { return };
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let of_environment = all.entry(environment.clone()).or_default();
-        if let Some(RevisionEntry(old)) = old {
-            of_environment.remove(&old.number);
+        if let Some(old) = old {
+            of_environment.remove(&old.number());
         }
-        if let Some(RevisionEntry(new)) = new {
-            of_environment.insert(new.number, new.clone());
+        if let Some(new) = new {
+            of_environment.insert(new.number(), new.clone());
         }
         if of_environment.is_empty() {
             all.remove(&environment);
         }
     }
 
-    fn newest(&self, environment: &ObjectKey, uid: &str) -> (Option<Arc<RevisionRecord>>, Option<Arc<RevisionRecord>>) {
+    fn newest(&self, environment: &ObjectKey, uid: &str) -> Newest {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut own = all
-            .get(environment)
-            .into_iter()
-            .flat_map(|revisions| revisions.values().rev())
-            .filter(|record| &*record.environment_uid == uid);
-        (own.next().cloned(), own.next().cloned())
+        let own = all.get(environment).into_iter().flat_map(|revisions| revisions.values().rev());
+        let mut newest = Newest::default();
+        for entry in own.filter(|entry| entry.belongs_to(uid)) {
+            match entry {
+                RevisionEntry::Unreadable { number, .. } if newest.latest.is_none() => {
+                    newest.unreadable = Some(*number);
+                }
+                RevisionEntry::Unreadable { .. } => {}
+                RevisionEntry::Record(record) if newest.latest.is_none() => newest.latest = Some(record.clone()),
+                RevisionEntry::Record(record) => {
+                    newest.previous = Some(record.clone());
+                    break;
+                }
+            }
+        }
+        newest
     }
 
     fn has_former(&self, environment: &ObjectKey, uid: &str) -> bool {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(environment).is_some_and(|revisions| revisions.values().any(|record| &*record.environment_uid != uid))
+        all.get(environment).is_some_and(|revisions| revisions.values().any(|entry| !entry.belongs_to(uid)))
     }
 }

@@ -34,6 +34,7 @@ pub struct VersionRecord(Arc<Kept>);
 #[derive(Debug)]
 struct Kept {
     reference: VersionReference,
+    uid: Option<String>,
     generation: Option<i64>,
     status: PlatformVersionStatus,
 }
@@ -53,6 +54,7 @@ impl Record for VersionRecord {
         let version = object.0.ok()?;
         Some(Self(Arc::new(Kept {
             reference: VersionReference { name: version.spec.version.clone(), digest: version::digest(&version.spec) },
+            uid: version.metadata.uid,
             generation: version.metadata.generation,
             status: version.status.unwrap_or_default(),
         })))
@@ -85,14 +87,14 @@ impl Reconciler for VersionController {
         let body = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": Self::KIND,
-            "metadata": {"name": &*key.name},
+            "metadata": {"name": &*key.name, "uid": version.uid},
             "status": status,
         });
         let api: Api<PlatformVersion> = Api::namespaced(self.client.clone(), &key.namespace);
         let apply = PatchParams::apply(FIELD_MANAGER).force();
         match api.patch_status(&key.name, &apply, &Patch::Apply(body)).await {
             Ok(written) => self.versions.written(DeserializeGuard(Ok(written))),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
             Err(error) => {
                 return Err(ReconcileError::kubernetes(format!("write the status of PlatformVersion {key}"))(error));
             }

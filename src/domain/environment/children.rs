@@ -189,7 +189,7 @@ pub fn namespace(owner: Owner<'_>, isolation: &EffectiveIsolation) -> Intent {
 pub fn isolation_children(
     owner: Owner<'_>,
     isolation: &EffectiveIsolation,
-    access: &[Access],
+    access: &[&Access],
     settings: &Settings,
 ) -> Vec<Intent> {
     let mut children = vec![
@@ -307,16 +307,19 @@ fn role_binding(owner: Owner<'_>, access: &Access) -> Intent {
     intent(owner, ChildKind::RoleBinding, &format!("access-{}", access.role), &body)
 }
 
+/// Hexadecimal digits of a digest in a name: 128 bits, so that nobody finds two contents of one name.
+const NAME_DIGITS: usize = 32;
+
 /// The name of the `ConfigMap` that holds variables with this digest.
 #[must_use]
 pub fn variables_name(digest: &Digest) -> String {
-    format!("variables-{}", digest.short(10))
+    format!("variables-{}", digest.short(NAME_DIGITS))
 }
 
 /// The name of the `ConfigMap` that holds flags with this digest.
 #[must_use]
 pub fn flags_name(digest: &Digest) -> String {
-    format!("flags-{}", digest.short(10))
+    format!("flags-{}", digest.short(NAME_DIGITS))
 }
 
 /// The release's content: immutable `ConfigMaps` that are named by what they hold, so that none of them ever changes.
@@ -387,13 +390,13 @@ mod tests {
     }
 
     fn names(class: EnvironmentClass) -> Vec<String> {
-        let isolation = isolation::effective(class, None, &settings()).unwrap();
+        let isolation = isolation::effective(class, None, &settings()).0;
         isolation_children(OWNER, &isolation, &[], &settings()).iter().map(|intent| intent.id.to_string()).collect()
     }
 
     #[test]
     fn every_child_carries_the_mark_of_its_environment_and_its_namespace() {
-        let isolation = isolation::effective(EnvironmentClass::Development, None, &settings()).unwrap();
+        let isolation = isolation::effective(EnvironmentClass::Development, None, &settings()).0;
         for child in isolation_children(OWNER, &isolation, &[], &settings()) {
             assert_eq!(child.body["metadata"]["labels"][LABEL_ENVIRONMENT_UID], "u-1", "{}", child.id);
             assert_eq!(child.body["metadata"]["namespace"], "pf-872--staging", "{}", child.id);
@@ -409,7 +412,7 @@ mod tests {
 
     #[test]
     fn the_mark_changes_with_the_intent_and_only_then() {
-        let isolation = isolation::effective(EnvironmentClass::Staging, None, &settings()).unwrap();
+        let isolation = isolation::effective(EnvironmentClass::Staging, None, &settings()).0;
         let mut larger = isolation.clone();
         larger.quota.pods += 1;
         assert_eq!(resource_quota(OWNER, &isolation).mark, resource_quota(OWNER, &isolation).mark);

@@ -25,19 +25,23 @@ pub struct Intents {
     pub namespace: Intent,
     /// What isolates.
     pub isolation_children: Vec<Intent>,
+    /// What the spec asks for and the platform team does not allow. All else is still enforced.
+    pub refused: Option<Hold>,
 }
 
 impl Intents {
-    fn of(snapshot: &Snapshot<'_>, owner: Owner<'_>) -> Result<Self, Hold> {
+    fn of(snapshot: &Snapshot<'_>, owner: Owner<'_>) -> Self {
         let spec = &snapshot.environment.spec;
-        let isolation = isolation::effective(spec.class, spec.isolation.as_ref(), snapshot.settings)
-            .map_err(|error| Hold::stalled(Reason::InvalidSpec, condition::ISOLATED, error.to_string()))?;
-        let access = spec.isolation.as_ref().map_or(&[][..], |isolation| &isolation.access);
-        Ok(Self {
+        let (isolation, refused) = isolation::effective(spec.class, spec.isolation.as_ref(), snapshot.settings);
+        let refused = refused.map(|error| Hold::stalled(Reason::InvalidSpec, condition::ISOLATED, error.to_string()));
+        let access = spec.isolation.iter().flat_map(|isolation| &isolation.access);
+        let access: Vec<_> = access.filter(|access| isolation.roles.contains(&access.role)).collect();
+        Self {
             namespace: children::namespace(owner, &isolation),
-            isolation_children: children::isolation_children(owner, &isolation, access, snapshot.settings),
+            isolation_children: children::isolation_children(owner, &isolation, &access, snapshot.settings),
             isolation,
-        })
+            refused,
+        }
     }
 }
 
@@ -55,17 +59,17 @@ struct Spec {
 
 impl Memo {
     /// The intents of the snapshot's environment. `owner` is that environment.
-    pub fn intents(&self, snapshot: &Snapshot<'_>, owner: Owner<'_>) -> Result<Arc<Intents>, Hold> {
+    pub fn intents(&self, snapshot: &Snapshot<'_>, owner: Owner<'_>) -> Arc<Intents> {
         let spec =
             snapshot.environment.metadata.generation.map(|generation| Spec { uid: owner.uid.to_owned(), generation });
         let mut memo = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, intents)) = memo.as_ref()
             && spec.as_ref() == Some(known)
         {
-            return Ok(intents.clone());
+            return intents.clone();
         }
-        let intents = Arc::new(Intents::of(snapshot, owner)?);
+        let intents = Arc::new(Intents::of(snapshot, owner));
         *memo = spec.map(|spec| (spec, intents.clone()));
-        Ok(intents)
+        intents
     }
 }

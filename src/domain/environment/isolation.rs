@@ -31,14 +31,16 @@ pub enum InvalidIsolation {
     },
 }
 
-/// What applies: the class's preset, refined by the spec.
+/// What applies: the class's preset, refined by the spec as far as the platform team allows, and the first thing that it
+/// does not allow.
+#[must_use]
 pub fn effective(
     class: EnvironmentClass,
     spec: Option<&Isolation>,
     settings: &Settings,
-) -> Result<EffectiveIsolation, InvalidIsolation> {
+) -> (EffectiveIsolation, Option<InvalidIsolation>) {
     let mut isolation = preset(class, settings);
-    let Some(spec) = spec else { return Ok(isolation) };
+    let Some(spec) = spec else { return (isolation, None) };
     if let Some(pod_security) = spec.pod_security {
         isolation.pod_security = pod_security;
     }
@@ -59,8 +61,10 @@ pub fn effective(
     isolation.roles = spec.access.iter().map(|access| access.role.clone()).collect();
     isolation.gateways.sort();
     isolation.roles.sort();
-    allowed(&isolation, settings)?;
-    Ok(isolation)
+    let refused = refused(&isolation, settings);
+    isolation.roles.retain(|role| settings.allowed_cluster_roles.contains(role));
+    isolation.gateways.retain(|gateway| settings.gateways.contains_key(gateway));
+    (isolation, refused)
 }
 
 fn refine<T>(value: &mut T, refinement: Option<T>) {
@@ -69,16 +73,14 @@ fn refine<T>(value: &mut T, refinement: Option<T>) {
     }
 }
 
-fn allowed(isolation: &EffectiveIsolation, settings: &Settings) -> Result<(), InvalidIsolation> {
+fn refused(isolation: &EffectiveIsolation, settings: &Settings) -> Option<InvalidIsolation> {
     if let Some(role) = isolation.roles.iter().find(|role| !settings.allowed_cluster_roles.contains(*role)) {
         let allowed = listed(settings.allowed_cluster_roles.iter());
-        return Err(InvalidIsolation::RoleNotAllowed { role: role.clone(), allowed });
+        return Some(InvalidIsolation::RoleNotAllowed { role: role.clone(), allowed });
     }
-    if let Some(gateway) = isolation.gateways.iter().find(|gateway| !settings.gateways.contains_key(*gateway)) {
-        let known = listed(settings.gateways.keys());
-        return Err(InvalidIsolation::UnknownGateway { gateway: gateway.clone(), known });
-    }
-    Ok(())
+    let gateway = isolation.gateways.iter().find(|gateway| !settings.gateways.contains_key(*gateway))?;
+    let known = listed(settings.gateways.keys());
+    Some(InvalidIsolation::UnknownGateway { gateway: gateway.clone(), known })
 }
 
 fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
@@ -121,9 +123,9 @@ mod tests {
 
     #[test]
     fn production_is_strict_and_development_open_ish() {
-        let production = effective(EnvironmentClass::Production, None, &settings()).unwrap();
+        let production = effective(EnvironmentClass::Production, None, &settings()).0;
         assert_eq!((production.pod_security, production.internet), (PodSecurity::Restricted, false));
-        let development = effective(EnvironmentClass::Development, None, &settings()).unwrap();
+        let development = effective(EnvironmentClass::Development, None, &settings()).0;
         assert_eq!((development.pod_security, development.internet), (PodSecurity::Baseline, true));
     }
 
@@ -134,8 +136,8 @@ mod tests {
             network: Some(Network { gateways: Some(vec![]), internet: None }),
             ..Isolation::default()
         };
-        let before = effective(EnvironmentClass::Staging, None, &settings()).unwrap();
-        let after = effective(EnvironmentClass::Staging, Some(&spec), &settings()).unwrap();
+        let before = effective(EnvironmentClass::Staging, None, &settings()).0;
+        let after = effective(EnvironmentClass::Staging, Some(&spec), &settings()).0;
         let mut expected = before;
         expected.quota.memory = "1Gi".into();
         expected.gateways.clear();
@@ -151,12 +153,12 @@ mod tests {
             service_accounts: vec![],
         };
         let roles = Isolation { access: vec![access], ..Isolation::default() };
-        let error = effective(EnvironmentClass::Staging, Some(&roles), &settings()).unwrap_err().to_string();
+        let error = effective(EnvironmentClass::Staging, Some(&roles), &settings()).1.unwrap().to_string();
         assert!(error.contains("\"cluster-admin\"") && error.ends_with("allowed are: view"), "{error}");
 
         let network = Network { gateways: Some(vec!["privat".into()]), internet: None };
         let gateways = Isolation { network: Some(network), ..Isolation::default() };
-        let error = effective(EnvironmentClass::Staging, Some(&gateways), &settings()).unwrap_err().to_string();
+        let error = effective(EnvironmentClass::Staging, Some(&gateways), &settings()).1.unwrap().to_string();
         assert!(error.contains("\"privat\"") && error.ends_with("known are: public"), "{error}");
     }
 }

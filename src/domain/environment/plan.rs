@@ -13,7 +13,7 @@ use super::{
     intents::Intents,
     naming,
     release::{self, Proposal},
-    snapshot::{Difference, Failure, Snapshot},
+    snapshot::{Child, Difference, Failure, Snapshot},
     status::{self, Findings},
     teardown, ttl,
 };
@@ -147,74 +147,94 @@ fn expired(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
     let expiry = ttl::expiry(created, ttl)
         .map_err(|error| Hold::stalled(Reason::InvalidSpec, condition::READY, error.to_string()))?;
     findings.expiry = Some(expiry);
-    Ok((snapshot.now >= expiry.at).then(|| Step::Act(vec![Action::DeleteEnvironment])))
+    if snapshot.now < expiry.at {
+        return Ok(None);
+    }
+    match snapshot.failures.first() {
+        Some(failure) => Err(Hold { concern: condition::READY, ..Hold::failed(failure) }),
+        None => Ok(Some(Step::Act(vec![Action::DeleteEnvironment]))),
+    }
 }
 
 /// The next step of an environment that shall exist; `None` when it is as intended.
+///
+/// What is in the way of one thing stops what depends on it, and nothing else.
 fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {
     let namespace = naming::namespace(snapshot.project(), snapshot.name())
         .map_err(|error| Hold::stalled(Reason::InvalidName, condition::NAMESPACE_READY, error.to_string()))?;
     findings.namespace = Some(namespace.clone());
     let owner = owner(snapshot, &namespace);
-    let intents = snapshot.memo.intents(snapshot, owner)?;
+    let intents = snapshot.memo.intents(snapshot, owner);
     findings.isolation = Some(intents.isolation.clone());
-    let differing = repairs(snapshot, &intents.isolation_children);
+    let isolation = isolation_work(snapshot, &intents);
     let namespace_is_intact = namespace_intact(snapshot, &intents.namespace);
     findings.namespace_intact = Some(namespace_is_intact);
-    findings.isolation_intact = Some(namespace_is_intact && differing.as_ref().is_ok_and(Vec::is_empty));
+    findings.isolation_intact = Some(namespace_is_intact && isolation.is_done() && intents.refused.is_none());
     if let Some(failure) = snapshot.failures.first() {
         return Err(Hold::failed(failure));
     }
     if !has_finalizer(snapshot) {
         return Ok(Some(Step::Act(vec![Action::AddFinalizer])));
     }
-    let proposal = release::propose(snapshot)?;
-    if let Proposal::Read(name) = proposal {
+    let proposal = release::propose(snapshot);
+    if let Ok(Proposal::Read(name)) = proposal {
         return Ok(Some(Step::Read(Read::Revision(name))));
+    }
+    let started = snapshot.latest.is_some();
+    if let (false, Err(hold)) = (started, &proposal) {
+        return Err(hold.clone());
     }
     if let Some(step) = namespace_step(snapshot, &intents.namespace)? {
         return Ok(Some(step));
     }
-    release_step(snapshot, owner, &intents, proposal, differing?, findings)
+    match release_step(snapshot, owner, proposal, isolation, findings)? {
+        None => intents.refused.clone().map_or(Ok(None), Err),
+        step => Ok(step),
+    }
 }
 
-/// The namespace is there. Isolation and the release's content go first, at once; then the pointer; then what is no
-/// longer needed is cleared away.
+/// The namespace is there. Isolation and the release's content go first, at once; then the commit; then the pointer
+/// that applications follow; then content that nobody needs any longer is cleared away.
 fn release_step(
     snapshot: &Snapshot<'_>,
     owner: Owner<'_>,
-    intents: &Intents,
-    proposal: Proposal,
-    mut actions: Vec<Action>,
+    proposal: Result<Proposal, Hold>,
+    isolation: Work,
     findings: &mut Findings,
 ) -> Result<Option<Step>, Hold> {
-    let release = match proposal {
-        Proposal::Read(name) => return Ok(Some(Step::Read(Read::Revision(name)))),
-        Proposal::Keep(release) => release,
-        Proposal::Commit(record) => {
-            let content = children::release_children(owner, &release::of(&record), &record.config);
-            actions.extend(repairs(snapshot, &content)?);
-            actions.push(Action::CreateRevision(record));
-            return Ok(Some(Step::Act(actions)));
+    let mut work = isolation;
+    match &proposal {
+        Ok(Proposal::Commit(record)) => {
+            work.add(repairs(snapshot, &children::release_children(owner, &release::of(record), &record.config)));
         }
-    };
-    if !content_is_there(snapshot, &release) {
-        let name = naming::revision(snapshot.name(), release.revision);
-        let Some(revision) = snapshot.revisions.get(&name) else {
-            return Ok(Some(Step::Read(Read::Revision(name))));
-        };
-        actions.extend(repairs(snapshot, &children::release_children(owner, &release, &revision.spec.config))?);
+        Ok(Proposal::Keep(release)) if !content_is_there(snapshot, release) => {
+            let name = naming::revision(snapshot.name(), release.revision);
+            let Some(revision) = release::read(snapshot, &name)? else {
+                return Ok(Some(Step::Read(Read::Revision(name))));
+            };
+            work.add(repairs(snapshot, &children::release_children(owner, release, &revision.spec.config)));
+        }
+        _ => {}
     }
-    if !actions.is_empty() {
-        return Ok(Some(Step::Act(actions)));
+    if let Some(step) = work.step()? {
+        return Ok(Some(step));
     }
-    let pointer = children::release_pointer(owner, &release);
-    let mut actions = repairs(snapshot, std::slice::from_ref(&pointer))?;
-    if actions.is_empty() {
-        findings.config_intact = Some(true);
-        actions = obsolete(snapshot, intents, &release, &pointer);
+    match proposal? {
+        Proposal::Read(name) => Ok(Some(Step::Read(Read::Revision(name)))),
+        Proposal::Commit(record) => {
+            findings.config_intact = Some(false);
+            Ok(Some(Step::Act(vec![Action::CreateRevision(record)])))
+        }
+        Proposal::Keep(release) => {
+            let pointer = children::release_pointer(owner, &release);
+            let pointing = repairs(snapshot, std::slice::from_ref(&pointer));
+            findings.config_intact = Some(pointing.is_done());
+            match pointing.step()? {
+                None => surplus_content(snapshot, &release, &pointer).step(),
+                step => Ok(step),
+            }
+        }
     }
-    Ok((!actions.is_empty()).then_some(Step::Act(actions)))
 }
 
 /// Whether the environment carries our finalizer.
@@ -234,6 +254,32 @@ fn owner<'a>(snapshot: &'a Snapshot<'_>, namespace: &'a str) -> Owner<'a> {
     }
 }
 
+/// Writes that are due, and the first thing that is in the way of one.
+#[derive(Default)]
+struct Work {
+    actions: Vec<Action>,
+    hold: Option<Hold>,
+}
+
+impl Work {
+    fn is_done(&self) -> bool {
+        self.actions.is_empty() && self.hold.is_none()
+    }
+
+    fn add(&mut self, other: Self) {
+        self.actions.extend(other.actions);
+        self.hold = self.hold.take().or(other.hold);
+    }
+
+    /// All that can be done comes before what is in the way is told.
+    fn step(self) -> Result<Option<Step>, Hold> {
+        if !self.actions.is_empty() {
+            return Ok(Some(Step::Act(self.actions)));
+        }
+        self.hold.map_or(Ok(None), Err)
+    }
+}
+
 fn namespace_intact(snapshot: &Snapshot<'_>, namespace: &Intent) -> bool {
     snapshot.child(&namespace.id).is_some_and(|child| !child.terminating) && snapshot.difference(namespace).is_none()
 }
@@ -249,56 +295,62 @@ fn namespace_step(snapshot: &Snapshot<'_>, namespace: &Intent) -> Result<Option<
         );
         return match snapshot.namespace {
             None => Ok(Some(Step::Read(Read::Namespace))),
-            Some(_) => Err(Hold::waiting(Reason::Terminating, condition::NAMESPACE_READY, message)),
+            Some(_) => {
+                Err(Hold { retry: true, ..Hold::waiting(Reason::Terminating, condition::NAMESPACE_READY, message) })
+            }
         };
     }
-    let actions = repairs(snapshot, std::slice::from_ref(namespace))?;
-    Ok((!actions.is_empty()).then_some(Step::Act(actions)))
+    repairs(snapshot, std::slice::from_ref(namespace)).step()
 }
 
-/// What has to be applied so that these children are as intended.
-fn repairs(snapshot: &Snapshot<'_>, intents: &[Intent]) -> Result<Vec<Action>, Hold> {
-    let mut actions = Vec::new();
+/// What keeps the environment apart and gives access: made as intended, and taken away where nothing asks for it any
+/// longer.
+fn isolation_work(snapshot: &Snapshot<'_>, intents: &Intents) -> Work {
+    let mut work = repairs(snapshot, &intents.isolation_children);
+    let wanted: BTreeSet<&ChildId> = intents.isolation_children.iter().map(|intent| &intent.id).collect();
+    let isolates = |child: &Child| !matches!(child.id.kind, ChildKind::Namespace | ChildKind::ConfigMap);
+    work.actions.extend(deletions(snapshot, |child| isolates(child) && !wanted.contains(&child.id)));
+    work
+}
+
+/// Content that neither the release nor the one before it points at. The one before stays for applications that have
+/// not followed the pointer yet.
+fn surplus_content(snapshot: &Snapshot<'_>, release: &Release, pointer: &Intent) -> Work {
+    let before = snapshot.previous.as_deref().map(RevisionRecord::release);
+    let kept = [Some(release), before.as_ref()].into_iter().flatten();
+    let mut wanted: BTreeSet<&str> = kept.flat_map(|kept| [kept.variables.as_str(), kept.flags.as_str()]).collect();
+    wanted.insert(&pointer.id.name);
+    let surplus = |child: &Child| child.id.kind == ChildKind::ConfigMap && !wanted.contains(child.id.name.as_str());
+    Work { actions: deletions(snapshot, surplus).collect(), hold: None }
+}
+
+/// Only what our own field manager applied is ever deleted.
+fn deletions<'a>(snapshot: &'a Snapshot<'_>, which: impl Fn(&Child) -> bool + 'a) -> impl Iterator<Item = Action> + 'a {
+    let ours = |child: &&Child| child.mark.is_some() && child.owned.is_some() && !child.terminating;
+    let chosen = snapshot.children.iter().filter(ours).filter(move |child| which(child));
+    chosen.map(|child| Action::Delete(child.id.clone(), child.uid.clone()))
+}
+
+/// What has to be applied so that these children are as intended. What somebody else made is never adopted.
+fn repairs(snapshot: &Snapshot<'_>, intents: &[Intent]) -> Work {
+    let mut work = Work::default();
     for intent in intents {
         if snapshot.child(&intent.id).is_some_and(|child| child.owned.is_none()) {
-            return Err(not_ours(snapshot, &intent.id));
-        }
-        if let Some(difference) = snapshot.difference(intent) {
-            actions.push(Action::Apply(intent.clone(), difference));
+            work.hold.get_or_insert_with(|| Hold::failed(&Failure::not_ours(&intent.id, snapshot.name())));
+        } else if let Some(difference) = snapshot.difference(intent) {
+            work.actions.push(Action::Apply(intent.clone(), difference));
         }
     }
-    Ok(actions)
+    work
 }
 
-/// The refusal to adopt what somebody else made.
-fn not_ours(snapshot: &Snapshot<'_>, id: &ChildId) -> Hold {
-    Hold::failed(&Failure::not_ours(id, snapshot.name()))
-}
-
-/// Whether both content `ConfigMaps` of the release exist. They are immutable and named by what they hold, so
-/// existing is being right.
+/// Whether both content `ConfigMaps` of the release are there, as we made them. They are immutable and named by what
+/// they hold, so no more than that has to be looked at.
 fn content_is_there(snapshot: &Snapshot<'_>, release: &Release) -> bool {
-    [&release.variables, &release.flags]
-        .into_iter()
-        .all(|name| snapshot.child(&ChildId { kind: ChildKind::ConfigMap, name: name.clone() }).is_some())
-}
-
-/// Children that no spec asks for any longer. The content of the release before stays, for applications that have not
-/// followed the pointer yet. Only what our own field manager applied is ever deleted.
-fn obsolete(snapshot: &Snapshot<'_>, intents: &Intents, release: &Release, pointer: &Intent) -> Vec<Action> {
-    let before = snapshot.previous.as_deref().map(RevisionRecord::release);
-    let content =
-        [Some(release), before.as_ref()].into_iter().flatten().flat_map(|kept| [&kept.variables, &kept.flags]);
-    let content = content.map(|name| ChildId { kind: ChildKind::ConfigMap, name: name.clone() });
-    let isolation =
-        intents.isolation_children.iter().chain([&intents.namespace, pointer]).map(|intent| intent.id.clone());
-    let wanted: BTreeSet<ChildId> = content.chain(isolation).collect();
-    snapshot
-        .children
-        .iter()
-        .filter(|child| !wanted.contains(&child.id) && child.mark.is_some() && !child.terminating)
-        .map(|child| Action::Delete(child.id.clone(), child.uid.clone()))
-        .collect()
+    [&release.variables, &release.flags].into_iter().all(|name| {
+        let child = snapshot.child(&ChildId { kind: ChildKind::ConfigMap, name: name.clone() });
+        child.is_some_and(|child| child.mark.is_some() && child.owned.is_some())
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     api::{
-        ANNOTATION_CHANGED_BY, ANNOTATION_CREATED_BY, Cause, Digest, EnvironmentRevisionSpec, Release, RevisionNumber,
+        ANNOTATION_CHANGED_BY, ANNOTATION_CREATED_BY, Cause, Digest, EnvironmentRevision, EnvironmentRevisionSpec,
+        Release, RevisionNumber,
         condition::{self, Reason},
         revision::{DeclaredConfiguration, EffectiveConfiguration, RevisionReference, VersionReference},
     },
@@ -39,15 +40,52 @@ pub fn propose(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
     if snapshot.former_history {
         let message = format!(
             "The history of a former environment named {} is still there; this one starts when it is gone. If it does \
-             not go, look at the finalizers of its EnvironmentRevisions",
+             not go, delete its EnvironmentRevisions, or look at their finalizers",
             snapshot.name()
         );
         return Err(Hold { retry: true, ..Hold::waiting(Reason::FormerHistory, condition::CONFIG_READY, message) });
     }
+    if let Some(name) = &snapshot.unreadable {
+        let message = format!(
+            "The EnvironmentRevision {name} is not a record of this environment that can be read; the release stays as it \
+             was. Restore it from a backup; or delete it, if somebody made it by hand"
+        );
+        return Err(Hold::stalled(Reason::HistoryBroken, condition::CONFIG_READY, message));
+    }
+    if let Some(name) = ahead_of_history(snapshot) {
+        // What a live read finds is in the history at the next look.
+        let found = read(snapshot, &name)?;
+        return if found.is_none() { Ok(Proposal::Read(name)) } else { Err(not_in_history(&name)) };
+    }
     match &snapshot.latest {
         None => first(snapshot),
-        Some(latest) => Ok(following(snapshot, latest)),
+        Some(latest) => following(snapshot, latest),
     }
+}
+
+/// A revision that was read live; `None` if it was not read yet.
+pub fn read<'a>(snapshot: &'a Snapshot<'_>, name: &str) -> Result<Option<&'a EnvironmentRevision>, Hold> {
+    match snapshot.revisions.get(name) {
+        None => Ok(None),
+        Some(Some(revision)) => Ok(Some(revision)),
+        Some(None) => Err(not_in_history(name)),
+    }
+}
+
+/// The name of the newest revision according to the status, if the history does not have it. Somebody deleted it, or
+/// the cache is behind. To go by what is left would roll back without a word, and use a number twice.
+fn ahead_of_history(snapshot: &Snapshot<'_>) -> Option<String> {
+    let said = snapshot.environment.status.as_ref()?.release.as_ref()?.revision;
+    let known = snapshot.latest.as_ref().is_some_and(|latest| latest.number >= said);
+    (!known).then(|| naming::revision(snapshot.name(), said))
+}
+
+fn not_in_history(name: &str) -> Hold {
+    let message = format!(
+        "The EnvironmentRevision {name} is missing: the history was cut. Restore it from a backup; or, to go on from the \
+         newest revision that is left, remove status.release of this environment"
+    );
+    Hold { retry: true, ..Hold::stalled(Reason::HistoryBroken, condition::CONFIG_READY, message) }
 }
 
 /// What the first revision starts from.
@@ -78,6 +116,7 @@ fn first(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
         environment: snapshot.name().to_owned(),
         environment_uid: snapshot.uid().to_owned(),
         revision: RevisionNumber::FIRST,
+        generation: generation(snapshot),
         cause: origin.cause,
         base: origin.base,
         version: origin.version,
@@ -134,7 +173,7 @@ fn clone_of(snapshot: &Snapshot<'_>, base: &BaseEnvironment) -> Result<Result<Or
         return waiting(Reason::BaseHasNoVersion, message);
     };
     let revision = naming::revision(name, latest.number);
-    let Some(record) = snapshot.revisions.get(&revision) else { return Ok(Err(revision)) };
+    let Some(record) = read(snapshot, &revision)? else { return Ok(Err(revision)) };
     Ok(Ok(Origin {
         cause: Cause::Cloned,
         base: Some(RevisionReference { environment: name.clone(), revision: latest.number }),
@@ -143,20 +182,24 @@ fn clone_of(snapshot: &Snapshot<'_>, base: &BaseEnvironment) -> Result<Result<Or
     }))
 }
 
-fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Proposal {
+fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposal, Hold> {
     let spec = &snapshot.environment.spec.config;
     let declared = config::declared(spec);
-    if canonical::digest(&declared) == latest.declared_digest {
-        return Proposal::Keep(latest.release());
+    // A spec that is older than the one that the newest revision was made for comes from a cache that is behind. The
+    // newer one is on its way.
+    let behind = generation(snapshot) <= latest.generation;
+    if behind || canonical::digest(&declared) == latest.declared_digest {
+        return Ok(Proposal::Keep(latest.release()));
     }
     let name = naming::revision(snapshot.name(), latest.number);
-    let Some(current) = snapshot.revisions.get(&name) else { return Proposal::Read(name) };
+    let Some(current) = read(snapshot, &name)? else { return Ok(Proposal::Read(name)) };
     let number = latest.number.next();
     let merged = config::merge(spec, &current.spec.declared, &current.spec.config, number);
-    Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
+    Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
         environment: snapshot.name().to_owned(),
         environment_uid: snapshot.uid().to_owned(),
         revision: number,
+        generation: generation(snapshot),
         cause: Cause::ConfigChanged,
         base: None,
         version: latest.version.clone(),
@@ -168,7 +211,11 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Proposal {
         timestamp: whole_seconds(snapshot),
         previous: Some(latest.digest),
         digest: Digest::of(b""),
-    })))
+    }))))
+}
+
+fn generation(snapshot: &Snapshot<'_>) -> i64 {
+    snapshot.environment.metadata.generation.unwrap_or_default()
 }
 
 /// Who acted, as the API server stamped it.

@@ -28,12 +28,15 @@ pub struct Snapshot<'a> {
     pub latest: Option<Arc<RevisionRecord>>,
     /// The revision before the newest.
     pub previous: Option<Arc<RevisionRecord>>,
+    /// The name of a revision that is newer than these and cannot be read.
+    pub unreadable: Option<String>,
     /// Revisions of a former environment of the same name are still there.
     pub former_history: bool,
     /// What `spec.baseFrom` names, as long as there is no revision yet.
     pub base: Base,
-    /// Revisions with their whole configuration, by name, as far as the plan asked for them.
-    pub revisions: &'a BTreeMap<String, EnvironmentRevision>,
+    /// Revisions with their whole configuration, by name, as far as the plan asked for them; `None` if there is none
+    /// of that name.
+    pub revisions: &'a BTreeMap<String, Option<EnvironmentRevision>>,
     /// The children that carry the environment's UID.
     pub children: Vec<Child>,
     /// The namespace's own words about its deletion, if the plan asked for them.

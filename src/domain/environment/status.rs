@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{plan::Hold, snapshot::Snapshot, ttl::Expiry};
 use crate::{
     api::{
-        Condition, ConditionStatus, EnvironmentPhase, PlatformEnvironmentStatus,
+        Condition, ConditionStatus, EnvironmentPhase, PlatformEnvironmentStatus, Release,
         condition::{CONFIG_READY, EXPIRING, ISOLATED, NAMESPACE_READY, READY, RECONCILING, Reason, STALLED},
         isolation::EffectiveIsolation,
     },
@@ -37,7 +37,7 @@ pub struct Findings {
 pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>) -> PlatformEnvironmentStatus {
     let old = snapshot.environment.status.clone().unwrap_or_default();
     let terminating = snapshot.environment.metadata.deletion_timestamp.is_some();
-    let release = snapshot.latest.as_deref().map(RevisionRecord::release);
+    let release = newest(old.release.clone(), snapshot.latest.as_deref().map(RevisionRecord::release));
     let expiring = findings.expiry.filter(|expiry| snapshot.now >= expiry.warn_at);
     let phase = phase(terminating, hold, release.is_some(), expiring.is_some());
     PlatformEnvironmentStatus {
@@ -50,6 +50,21 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
         isolation: findings.isolation.clone().or(if terminating { old.isolation.clone() } else { None }),
         conditions: conditions(snapshot, findings, hold, expiring, &old.conditions),
     }
+}
+
+/// The part of a stored status that is ours: others may add conditions of their own, and report beside us.
+#[must_use]
+pub fn ours(mut stored: PlatformEnvironmentStatus) -> PlatformEnvironmentStatus {
+    let known = [READY, RECONCILING, STALLED, NAMESPACE_READY, ISOLATED, CONFIG_READY, EXPIRING];
+    stored.conditions.retain(|condition| known.contains(&condition.r#type.as_str()));
+    stored
+}
+
+/// The release of the newest revision. One that the history does not have any more stays said: it is the only trace.
+fn newest(said: Option<Release>, recorded: Option<Release>) -> Option<Release> {
+    let cut =
+        said.as_ref().is_some_and(|said| recorded.as_ref().is_none_or(|recorded| recorded.revision < said.revision));
+    if cut { said } else { recorded }
 }
 
 fn phase(terminating: bool, hold: Option<&Hold>, released: bool, expiring: bool) -> EnvironmentPhase {

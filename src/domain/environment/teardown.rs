@@ -20,7 +20,7 @@ use crate::api::{
 /// How long a namespace may take to go before people are told what holds it. Kubernetes itself takes about five
 /// seconds for one that is nearly empty.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
-/// How often a namespace that is held is asked again, beside the times at which it changes.
+/// How often a namespace that is held is asked again.
 const REMINDER: SignedDuration = SignedDuration::from_secs(30);
 
 /// The next step of an environment that shall go.
@@ -38,11 +38,18 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     // One that our field manager never touched only looks like ours.
     if let Some(namespace) = namespace.filter(|namespace| namespace.owned.is_some()) {
         return match snapshot.environment.spec.deletion_policy {
-            DeletionPolicy::Retain => Step::Act(vec![Action::RetainNamespace(namespace.uid.clone())]),
-            DeletionPolicy::Delete => delete(snapshot, namespace),
+            // One that is on its way out cannot be kept any more.
+            DeletionPolicy::Retain if !namespace.terminating => {
+                Step::Act(vec![Action::RetainNamespace(namespace.uid.clone())])
+            }
+            DeletionPolicy::Retain | DeletionPolicy::Delete => delete(snapshot, namespace),
         };
     }
-    if snapshot.latest.is_some() {
+    // The cache shows only what carries our label. A namespace without it is found by looking, and goes too.
+    if snapshot.namespace.is_none() {
+        return Step::Read(Read::Namespace);
+    }
+    if snapshot.latest.is_some() || snapshot.unreadable.is_some() {
         return Step::Act(vec![Action::DeleteRevisions]);
     }
     Step::Act(vec![Action::RemoveFinalizer])
@@ -69,7 +76,7 @@ fn delete(snapshot: &Snapshot<'_>, namespace: &Child) -> Step {
     Step::Act(children)
 }
 
-/// A namespace takes a few seconds. One that takes longer is asked what holds it; every change of it wakes us.
+/// A namespace takes a few seconds, and its end wakes us. One that takes longer is asked what holds it.
 fn wait_for_namespace(snapshot: &Snapshot<'_>, namespace: &Child) -> Step {
     let Some(report) = snapshot.namespace else { return Step::Read(Read::Namespace) };
     let name = &namespace.id.name;
@@ -111,8 +118,14 @@ pub fn what_holds(snapshot: &Snapshot<'_>) -> String {
 fn foreign_finalizers(snapshot: &Snapshot<'_>) -> Hold {
     let others = snapshot.environment.metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER);
     let others: Vec<&str> = others.map(String::as_str).collect();
+    let left = match snapshot.children.iter().find(|child| child.id.kind == ChildKind::Namespace) {
+        Some(namespace) => {
+            format!("Our finalizer was removed by hand, so {} is left behind; delete it by hand", namespace.id)
+        }
+        None => "Everything that belonged to the environment is gone".to_owned(),
+    };
     let message = format!(
-        "Everything that belonged to the environment is gone; finalizers of others still hold it: {}. Let their owners \
+        "{left}; finalizers of others still hold it: {}. Let their owners \
          finish their work, or remove them by hand",
         others.join(", ")
     );

@@ -75,6 +75,7 @@ mod tests {
                 environment: "staging".into(),
                 environment_uid: "u".into(),
                 revision: RevisionNumber::new(number).unwrap(),
+                generation: i64::from(number),
                 cause: if number == 1 { Cause::Created } else { Cause::ConfigChanged },
                 base: None,
                 version: None,

@@ -17,6 +17,8 @@ pub struct RevisionRecord {
     pub environment_uid: Box<str>,
     /// The revision's number.
     pub number: RevisionNumber,
+    /// The environment's generation that the revision was made for.
+    pub generation: i64,
     /// The version, if any.
     pub version: Option<VersionReference>,
     /// The digest of the configuration.
@@ -54,6 +56,7 @@ impl From<&EnvironmentRevisionSpec> for RevisionRecord {
         Self {
             environment_uid: spec.environment_uid.as_str().into(),
             number: spec.revision,
+            generation: spec.generation,
             version: spec.version.clone(),
             config_digest: spec.config_digest,
             declared_digest: canonical::digest(&spec.declared),

@@ -82,7 +82,8 @@ fn demo(arguments: &Arguments) -> Result<(), Failure> {
         (None, Some(cluster)) => cluster.kubeconfig_for_admin(),
         (None, None) => return Err(Failure::Step("there is no cluster".to_owned())),
     };
-    let stage = Stage::new(kubeconfig, &Toolbox::from_env()?.kubectl()?)?;
+    let files = local.as_ref().map_or_else(std::env::temp_dir, |cluster| cluster.dir().to_path_buf());
+    let stage = Stage::new(kubeconfig, &Toolbox::from_env()?.kubectl()?, &files)?;
     if let Some(cluster) = &local {
         stage.chapter(
             "A Kubernetes control plane",

@@ -24,9 +24,10 @@ pub struct Stage {
 
 impl Stage {
     /// A stage on this cluster. The programs are this `kubectl`, and the ones that were built beside the demo.
-    pub fn new(kubeconfig: PathBuf, kubectl: &Path) -> Result<Self, Failure> {
-        let files =
-            TempDir::with_prefix("environment-manager-demo-").map_err(Failure::io("make a temporary folder"))?;
+    ///
+    /// Its files lie below `parent`: what is there goes with the control plane, also when the demo is killed.
+    pub fn new(kubeconfig: PathBuf, kubectl: &Path, parent: &Path) -> Result<Self, Failure> {
+        let files = TempDir::with_prefix_in("demo-", parent).map_err(Failure::io("make a temporary folder"))?;
         let programs = files.path().join("bin");
         fs::create_dir(&programs).map_err(Failure::io("make a folder for programs"))?;
         let built = built_programs()?;

@@ -30,6 +30,9 @@ use crate::{
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
+/// A child, with what tells whether it is as we made it.
+type AsMade = (ChildId, Option<u64>, Option<OwnedFields>);
+
 struct World {
     environment: Option<PlatformEnvironment>,
     base: Base,
@@ -37,6 +40,8 @@ struct World {
     revisions: BTreeMap<RevisionNumber, EnvironmentRevision>,
     children: BTreeMap<ChildId, Child>,
     settings: Settings,
+    /// What the next plan is told of the step before.
+    failures: Vec<Failure>,
     now: Timestamp,
     uids: u32,
     /// Every write, in order.
@@ -62,6 +67,7 @@ impl World {
                 gateways: [("public".to_owned(), "gateway-system".to_owned())].into(),
                 ..Settings::default()
             },
+            failures: vec![],
             now: START,
             uids: 0,
             journal: vec![],
@@ -111,13 +117,14 @@ impl World {
                 project_id: Some("pf_872".into()),
                 settings: &self.settings,
                 previous: newest.next(),
+                unreadable: None,
                 former_history: false,
                 base: if latest.is_some() { Base::Nothing } else { self.base.clone() },
                 latest,
                 revisions: &read,
                 children: self.children.values().cloned().collect(),
                 namespace: report.as_ref(),
-                failures: &[],
+                failures: &self.failures,
                 memo: &Memo::default(),
                 now: self.now,
             };
@@ -125,7 +132,8 @@ impl World {
                 Step::Read(Read::Revision(name)) => {
                     let all = self.revisions.values().chain(&self.base_revision);
                     let found = all.into_iter().find(|revision| revision.metadata.name.as_ref() == Some(&name));
-                    read.insert(name, found.expect("the plan reads revisions that exist").clone());
+                    let found = found.cloned();
+                    read.insert(name, found);
                 }
                 Step::Read(Read::Namespace) => report = Some(NamespaceReport::default()),
                 step => return Some(step),
@@ -237,9 +245,11 @@ impl World {
         }
     }
 
-    fn everything(&self) -> (Vec<ChildId>, Vec<(RevisionNumber, Digest)>) {
+    /// All children as we made them, and all revisions.
+    fn everything(&self) -> (Vec<AsMade>, Vec<(RevisionNumber, Digest)>) {
         let revisions = self.revisions.values().map(|revision| (revision.spec.revision, revision.spec.digest));
-        (self.children.keys().cloned().collect(), revisions.collect())
+        let children = self.children.values().map(|child| (child.id.clone(), child.mark, child.owned));
+        (children.collect(), revisions.collect())
     }
 
     fn condition(&self, name: &str) -> Option<ConditionStatus> {
@@ -307,6 +317,54 @@ fn content_of_the_release_before_stays_and_older_content_goes() {
 }
 
 #[test]
+fn what_the_platform_team_refuses_is_left_out_and_all_else_is_enforced() {
+    let mut world = World::from_nothing();
+    world.settle();
+    world.settings.allowed_cluster_roles.clear();
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert_eq!(world.condition(CONFIG_READY), Some(ConditionStatus::True));
+    assert!(!world.children.keys().any(|id| id.kind == ChildKind::RoleBinding), "a role off the list is not held");
+    let deny = ChildId { kind: ChildKind::NetworkPolicy, name: "default-deny".to_owned() };
+    world.children.remove(&deny);
+    world.settle();
+    assert!(world.children.contains_key(&deny), "drift is put right meanwhile");
+}
+
+#[test]
+fn a_child_that_is_not_ours_stops_the_release_and_no_other_repair() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let policy = |name: &str| ChildId { kind: ChildKind::NetworkPolicy, name: name.to_owned() };
+    world.children.get_mut(&policy("allow-dns")).unwrap().owned = None;
+    world.children.remove(&policy("default-deny"));
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert_eq!(world.condition(ISOLATED), Some(ConditionStatus::False));
+    assert!(world.children.contains_key(&policy("default-deny")));
+}
+
+#[test]
+fn the_content_of_a_release_that_somebody_replaced_is_no_content() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let replaced = world.children.values_mut().find(|child| child.id.name.starts_with("variables-")).unwrap();
+    (replaced.owned, replaced.mark) = (None, None);
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert_ne!(world.condition(READY), Some(ConditionStatus::True));
+}
+
+#[test]
+fn content_is_there_before_the_commit_that_names_it() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let at = |what: &str| world.journal.iter().position(|write| write.starts_with(what)).unwrap();
+    assert!(at("apply ConfigMap variables-") < at("create revision 1"));
+    assert!(at("apply NetworkPolicy default-deny") < at("create revision 1"));
+}
+
+#[test]
 fn a_namespace_that_is_not_ours_stalls_and_is_left_alone() {
     let mut world = World::from_nothing();
     let id = ChildId { kind: ChildKind::Namespace, name: "pf-872--staging".to_owned() };
@@ -320,6 +378,70 @@ fn a_namespace_that_is_not_ours_stalls_and_is_left_alone() {
     world.settle();
     assert!(world.environment.is_none());
     assert_eq!(world.children.len(), 1, "also at the end");
+}
+
+#[test]
+fn a_history_that_was_cut_stalls_and_nothing_is_rolled_back_or_numbered_anew() {
+    let mut world = World::from_nothing();
+    world.settle();
+    world.edit(|environment| environment.spec.config.flags[0].enabled = false);
+    world.settle();
+    let cut = world.revisions.remove(&RevisionNumber::FIRST.next()).unwrap();
+    let writes = world.journal.len();
+    world.edit(|environment| environment.spec.config.flags[0].name = "OTHER".to_owned());
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert_eq!(world.journal.len(), writes);
+
+    world.revisions.insert(cut.spec.revision, cut);
+    world.settle();
+    assert_ready(&world);
+    assert_eq!(world.revisions.len(), 3);
+}
+
+#[test]
+fn who_knows_an_older_spec_than_the_newest_revision_makes_none() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let behind = world.environment.clone();
+    world.edit(|environment| environment.spec.config.flags[0].enabled = false);
+    world.settle();
+    let newest = world.environment.clone();
+    world.environment = behind;
+    world.settle();
+    assert_eq!(world.revisions.len(), 2, "another operator, whose cache is behind, takes nothing back");
+    world.environment = newest;
+    world.settle();
+    assert_ready(&world);
+}
+
+#[test]
+fn a_preview_whose_deletion_is_refused_says_so() {
+    let mut world = World::new(&json!({"class": "Preview", "ttl": "1h"}));
+    world.settle();
+    world.now = START + SignedDuration::from_hours(1);
+    let refusal = "refused by a policy".to_owned();
+    world.failures = vec![Failure {
+        target: "PlatformEnvironment".into(),
+        kind: None,
+        reason: Reason::WriteFailed,
+        message: refusal,
+    }];
+    let rest = world.settle().unwrap();
+    assert!(rest.retry);
+    assert_eq!(world.condition(READY), Some(ConditionStatus::False));
+}
+
+#[test]
+fn what_is_on_its_way_out_is_not_said_to_be_retained() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let namespace = world.children.values_mut().find(|child| child.id.kind == ChildKind::Namespace).unwrap();
+    namespace.terminating = true;
+    world.edit(|environment| environment.spec.deletion_policy = crate::api::DeletionPolicy::Retain);
+    world.delete();
+    world.settle();
+    assert!(world.environment.is_some() && !world.journal.iter().any(|write| write.starts_with("RetainNamespace")));
 }
 
 #[test]
@@ -403,7 +525,8 @@ proptest! {
             match how {
                 // Of the namespace too: then everything else is still there for a moment, as caches may show it.
                 0 => { let id = child.id.clone(); world.children.remove(&id); }
-                1 => child.owned = Some(OwnedFields::of_fields(&json!({}))),
+                // The mark is one of our fields.
+                1 => (child.owned, child.mark) = (Some(OwnedFields::of_fields(&json!({}))), None),
                 _ => child.mark = None,
             }
             if world.children.is_empty() { return Ok(()); }
@@ -461,6 +584,7 @@ fn a_memo_is_only_for_the_spec_that_it_was_made_from() {
             settings: &settings,
             latest: None,
             previous: None,
+            unreadable: None,
             former_history: false,
             base: Base::Nothing,
             revisions: &read,
@@ -470,7 +594,7 @@ fn a_memo_is_only_for_the_spec_that_it_was_made_from() {
             memo: &memo,
             now: START,
         };
-        let intents = memo.intents(&snapshot, owner(&snapshot, "pf-872--staging")).unwrap();
+        let intents = memo.intents(&snapshot, owner(&snapshot, "pf-872--staging"));
         intents.isolation.quota.pods
     };
     assert_eq!(pods(1, 10), 10);
