@@ -273,6 +273,12 @@ impl EnvironmentController {
                 };
                 let id = ChildId { kind: ChildKind::Namespace, name };
                 let ours = found.as_ref().and_then(|found| act::ours(&found.metadata, &id, environment_uid));
+                // No watch tells the end of a namespace without our label, so the cache may hold what is gone.
+                let (cache, at) = (self.world.children(ChildKind::Namespace), ObjectKey::cluster(id.name.as_str()));
+                if let (None, Some(held)) = (&found, cache.held(&at)) {
+                    cache.remove_written(&at, &held.stamp.uid);
+                }
+                live.acted.found.retain(|child| child.id != id);
                 live.acted.found.extend(ours);
                 live.namespace = Some(found.map(report_of).unwrap_or_default());
             }
