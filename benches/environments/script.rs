@@ -9,7 +9,7 @@ use environment_manager::{
         EnvironmentRevision, EnvironmentRevisionSpec, FIELD_MANAGER, FINALIZER, LABEL_ENVIRONMENT,
         LABEL_ENVIRONMENT_UID, LABEL_PROJECT, PlatformEnvironment, PlatformEnvironmentStatus,
     },
-    controller::environment::world,
+    controller::world,
     domain::{
         environment::{
             children::{ChildKind, Intent},

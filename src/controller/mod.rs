@@ -22,14 +22,13 @@ pub mod process;
 pub mod rights;
 pub mod run_loop;
 pub mod version;
+pub mod world;
 
-use environment::{
-    EnvironmentController,
-    world::{self, World},
-};
+use environment::EnvironmentController;
 use process::{Process, RunError};
 use run_loop::Trigger;
 use version::VersionController;
+use world::World;
 
 /// Runs the operator until SIGTERM or SIGINT.
 pub async fn run(config: RunConfig) -> Result<(), RunError> {

@@ -9,7 +9,7 @@ use crate::{
     domain::{environment::children::ChildKind, settings::Settings},
 };
 
-use super::environment::world;
+use super::world;
 
 /// Name of the operator's `ServiceAccount`, `ClusterRole` and `ClusterRoleBinding`.
 pub const OPERATOR: &str = "environment-manager";

@@ -9,4 +9,5 @@ pub mod contract;
 pub mod environment;
 pub mod revision;
 pub mod settings;
+pub mod uid;
 pub mod version;

@@ -15,13 +15,15 @@ use kube::{
 };
 use serde_json::json;
 
-use super::world::{Tracked, World, environment_of_revision, resource};
 use crate::{
     api::{
         ANNOTATION_RETAINED, EnvironmentRevision, EnvironmentRevisionSpec, FIELD_MANAGER, FINALIZER, LABEL_ENVIRONMENT,
         LABEL_ENVIRONMENT_UID, LABEL_PROJECT, PlatformEnvironment, condition::Reason,
     },
-    controller::error::ReconcileError,
+    controller::{
+        error::ReconcileError,
+        world::{Tracked, World, environment_of_revision, resource},
+    },
     domain::environment::{
         children::{ChildId, ChildKind, Intent},
         naming,

@@ -19,13 +19,11 @@ use kube::{
 };
 use serde_json::json;
 
-use self::{
-    act::{Acted, Executor, Subject},
-    world::{Newest, World, environment_of_revision},
-};
+use self::act::{Acted, Executor, Subject};
 use super::{
     error::ReconcileError,
     run_loop::{Next, Reconciler, Trigger},
+    world::{Newest, World, environment_of_revision},
 };
 use crate::{
     api::{EnvironmentRevision, FIELD_MANAGER, GROUP, PlatformEnvironment, PlatformEnvironmentStatus, VERSION},
@@ -50,7 +48,6 @@ use crate::{
 
 pub mod act;
 mod undecodable;
-pub mod world;
 
 /// More steps than any environment needs. A plan that does not come to rest is a defect, and must not spin.
 const MOST_STEPS: usize = 32;

@@ -22,8 +22,7 @@ use crate::{
         EnvironmentRevisionSpec, FINALIZER, PlatformEnvironmentStatus, Release,
         condition::{self, Reason},
     },
-    domain::revision::RevisionRecord,
-    kube_ext::key::Uid,
+    domain::{revision::RevisionRecord, uid::Uid},
 };
 
 /// What to do next.

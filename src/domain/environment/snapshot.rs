@@ -11,8 +11,7 @@ use super::{
 };
 use crate::{
     api::{EnvironmentRevision, PlatformEnvironment, condition::Reason, revision::VersionReference},
-    domain::{revision::RevisionRecord, settings::Settings},
-    kube_ext::key::Uid,
+    domain::{revision::RevisionRecord, settings::Settings, uid::Uid},
 };
 
 /// Everything that a plan looks at.
