@@ -22,6 +22,14 @@ pub const CONFIG_READY: &str = "ConfigReady";
 pub const ISOLATED: &str = "Isolated";
 /// A temporary environment is about to be deleted. Absent otherwise.
 pub const EXPIRING: &str = "Expiring";
+/// The environment has values that spec.config does not say, brought by a promotion or a rollback. Absent otherwise.
+pub const CONFIG_DIVERGED: &str = "ConfigDiverged";
+/// Edits of spec.config wait for a promotion. Absent otherwise.
+pub const CONFIG_PENDING: &str = "ConfigPending";
+/// The version passed all validations that some environment of the project demands.
+pub const VALIDATED: &str = "Validated";
+/// The promotion has moved: the target has a revision that it made.
+pub const COMMITTED: &str = "Committed";
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -97,6 +105,14 @@ pub enum Reason {
     ForeignFinalizer,
     /// The time to live ends soon.
     TtlEndsSoon,
+    /// Edits of the configuration wait for a promotion.
+    ConfigPending,
+    /// A promotion or a rollback brought values that the spec does not say.
+    ConfigDiverged,
+    /// Revisions name the version that somebody is deleting.
+    InUse,
+    /// A validation that is demanded has not passed.
+    ValidationMissing,
 }
 
 impl Reason {
@@ -122,6 +138,10 @@ impl Reason {
             Self::Terminating => "Terminating",
             Self::ForeignFinalizer => "ForeignFinalizer",
             Self::TtlEndsSoon => "TtlEndsSoon",
+            Self::ConfigPending => "ConfigPending",
+            Self::ConfigDiverged => "ConfigDiverged",
+            Self::InUse => "InUse",
+            Self::ValidationMissing => "ValidationMissing",
         }
     }
 }

@@ -7,12 +7,15 @@ use kube::CustomResourceExt as _;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::{EnvironmentRevision, PlatformEnvironment, PlatformVersion, condition, condition::Reason};
+use super::{EnvironmentRevision, PlatformEnvironment, PlatformVersion, Promotion, condition, condition::Reason};
 
 /// The definitions of all kinds, as JSON, in a stable order.
 #[must_use]
 pub fn crds() -> Vec<Value> {
-    [PlatformEnvironment::crd(), PlatformVersion::crd(), EnvironmentRevision::crd()].iter().map(finish).collect()
+    [PlatformEnvironment::crd(), PlatformVersion::crd(), Promotion::crd(), EnvironmentRevision::crd()]
+        .iter()
+        .map(finish)
+        .collect()
 }
 
 /// The definitions of all kinds as one YAML stream, ready for `kubectl apply --server-side -f -`.
@@ -40,9 +43,10 @@ fn finish(crd: &CustomResourceDefinition) -> Value {
     let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     tidy(schema);
     schema["properties"]["metadata"] = json!({"type": "object"});
-    if !schema["properties"]["status"].is_null() {
+    // Where there are conditions, an object that no operator has seen must not look ready. A revision has none: it is
+    // complete from the first moment.
+    if !schema["properties"]["status"]["properties"]["conditions"].is_null() {
         schema["properties"]["status"]["default"] = unseen_status();
-        schema["properties"]["status"]["description"] = json!("What the operator found and did. Written by it alone.");
     }
     crd
 }
@@ -99,6 +103,31 @@ impl JsonSchema for DateTime {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "format": "date-time", "maxLength": 64})
+    }
+}
+
+/// Schema of a duration of hours, minutes and seconds, zero included.
+pub struct DurationText;
+
+impl JsonSchema for DurationText {
+    fn schema_name() -> Cow<'static, str> {
+        "DurationText".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 2,
+            "maxLength": 16,
+            "x-kubernetes-validations": [{
+                "rule": "self.matches('^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,7}s)?$') && duration(self) <= duration('8760h')",
+                "messageExpression": "self + ' is out of bounds: give 0s to 8760h (one year) in hours, minutes and seconds, for example 1h or 1h30m'",
+            }],
+        })
     }
 }
 

@@ -10,7 +10,8 @@ use super::{
     config::Configuration,
     digest::Digest,
     isolation::{EffectiveIsolation, Isolation},
-    revision::RevisionNumber,
+    revision::{KeyChanges, RevisionNumber, VersionReference},
+    rules::PromotionRules,
 };
 
 /// The longest name of an environment: a namespace's name (63) less a one-letter project and the two hyphens between.
@@ -80,9 +81,23 @@ pub struct PlatformEnvironmentSpec {
     /// Refinements of what keeps the environment apart from its neighbours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
+    /// What has to hold before a promotion may move something in. Left out, everything may come in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<PromotionRules>,
+    /// How many revisions of the history are kept (2 to 1000). Older ones are deleted when the next one is made, but for
+    /// the current one, the last one that was deployed well, and those that a veto rests on.
+    #[serde(default = "revision_history_limit")]
+    #[schemars(range(min = 2, max = 1000))]
+    pub revision_history_limit: u32,
     /// What happens to the environment's namespace when the environment is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+}
+
+/// As many as `git log` shows on a few screens.
+#[must_use]
+pub fn revision_history_limit() -> u32 {
+    50
 }
 
 /// What an environment is for.
@@ -162,6 +177,21 @@ pub struct PlatformEnvironmentStatus {
     /// What should run in the environment: its newest revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// What the Deployment Planner reported of the release. Written by the planner, never by the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentReport>,
+    /// Changes of spec.config that wait for a promotion (configChanges: Promoted).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_config: Option<ConfigurationChanges>,
+    /// Variables and flags whose value is another one than spec.config says, because a promotion or a rollback brought it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    pub diverged: Vec<DivergedKey>,
+    /// Versions that were rolled back here. Nothing promotes them again until a newer version was released, or a promotion
+    /// lifts the veto.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub vetoes: Vec<Veto>,
     /// The isolation that applies: the class's preset, refined by spec.isolation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<EffectiveIsolation>,
@@ -193,9 +223,102 @@ pub struct Release {
     /// The ConfigMap in the environment's namespace that holds the feature flags.
     #[schemars(length(max = 253))]
     pub flags: String,
+    /// What has become of the release.
+    #[serde(default)]
+    pub state: ReleaseState,
     /// When the release was made.
     #[schemars(with = "crate::api::crd::DateTime")]
     pub since: Timestamp,
+}
+
+/// What has become of a release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReleaseState {
+    /// It is there to be deployed; nobody reported anything yet.
+    #[default]
+    ReadyForDeploy,
+    /// The planner reported that it is deploying it.
+    Deploying,
+    /// The planner reported that it is deployed and healthy.
+    Deployed,
+    /// The planner reported that deploying it failed, or that it is not healthy any more.
+    Failed,
+}
+
+/// What a Deployment Planner says of a revision. Write it to status.deployment, with kubectl for example:
+/// kubectl patch penv staging --subresource=status --type=merge --patch '{"status":{"deployment":{…}}}'.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentReport {
+    /// The revision that was deployed: status.release.revision as the planner read it.
+    pub revision: RevisionNumber,
+    /// What has become of it.
+    pub state: DeploymentState,
+    /// Details for people: what failed, and where to look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// Who reports, as the API server knows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub reported_by: Option<String>,
+    /// When it was so, by the planner's clock. Of two reports the later one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::api::crd::DateTime>")]
+    pub at: Option<Timestamp>,
+}
+
+/// What has become of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeploymentState {
+    /// It is under way.
+    InProgress,
+    /// The revision is deployed and healthy.
+    Succeeded,
+    /// It failed, or the revision is not healthy any more.
+    Failed,
+}
+
+/// Changes of variables and flags, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigurationChanges {
+    /// Changes of variables.
+    #[serde(default, skip_serializing_if = "KeyChanges::is_empty")]
+    pub variables: KeyChanges,
+    /// Changes of feature flags.
+    #[serde(default, skip_serializing_if = "KeyChanges::is_empty")]
+    pub flags: KeyChanges,
+}
+
+/// A key of spec.config that has another value in the environment than spec.config says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DivergedKey {
+    /// Whether it is a variable or a flag.
+    pub kind: KeyKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// The revision that brought the value; absent where the key was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionNumber>,
+}
+
+/// What a key of a configuration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum KeyKind {
+    /// A variable.
+    Variable,
+    /// A feature flag.
+    Flag,
+}
+
+/// A version that was rolled back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Veto {
+    /// The version.
+    pub version: VersionReference,
+    /// The revision that rolled it back.
+    pub revision: RevisionNumber,
 }
 
 /// Where an environment is in its life.

@@ -1,7 +1,8 @@
 //! The kinds of the group `platform.puraify.app`: types, schema rules, condition types and reasons; nothing else.
 //!
 //! The namespace of a custom resource is its **project**. The kinds are meant to be read like git:
-//! a [`PlatformEnvironment`] is a branch, a [`PlatformVersion`] a tag, an [`EnvironmentRevision`] a commit.
+//! a [`PlatformEnvironment`] is a branch, a [`PlatformVersion`] a tag, a [`Promotion`] a merge request, an
+//! [`EnvironmentRevision`] a commit.
 
 pub mod condition;
 pub mod config;
@@ -9,7 +10,9 @@ pub mod crd;
 pub mod digest;
 pub mod environment;
 pub mod isolation;
+pub mod promotion;
 pub mod revision;
+pub mod rules;
 pub mod version;
 
 pub use condition::{Condition, ConditionStatus};
@@ -17,9 +20,10 @@ pub use config::{Configuration, Flag, Variable, VaultReference};
 pub use crd::{crds, crds_yaml};
 pub use digest::Digest;
 pub use environment::{
-    BaseFrom, DeletionPolicy, EnvironmentClass, EnvironmentPhase, PlatformEnvironment, PlatformEnvironmentSpec,
-    PlatformEnvironmentStatus, Release,
+    BaseFrom, DeletionPolicy, DeploymentReport, DeploymentState, EnvironmentClass, EnvironmentPhase,
+    PlatformEnvironment, PlatformEnvironmentSpec, PlatformEnvironmentStatus, Release, ReleaseState,
 };
+pub use promotion::{Gate, GateState, GateType, Promotion, PromotionPhase, PromotionSpec, PromotionStatus};
 pub use revision::{Cause, EnvironmentRevision, EnvironmentRevisionSpec, RevisionNumber};
 pub use version::{PlatformVersion, PlatformVersionSpec, PlatformVersionStatus};
 
@@ -47,6 +51,10 @@ pub const ANNOTATION_RETAINED: &str = "platform.puraify.app/retained";
 pub const ANNOTATION_CREATED_BY: &str = "platform.puraify.app/created-by";
 /// Annotation on a custom resource: who last changed its spec, stamped by the API server's admission policy.
 pub const ANNOTATION_CHANGED_BY: &str = "platform.puraify.app/changed-by";
+/// Annotation on a promotion that the operator made by itself: the rule that asked for it.
+pub const ANNOTATION_AUTO: &str = "platform.puraify.app/auto";
+/// The finalizer that keeps a version as long as a revision names it.
+pub const VERSION_FINALIZER: &str = "platform.puraify.app/version";
 /// The finalizer that keeps an environment until its namespace is gone.
 pub const FINALIZER: &str = "platform.puraify.app/environment";
 /// The field manager of every server-side apply that the operator makes.

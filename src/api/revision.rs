@@ -7,7 +7,12 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{config::VaultReference, digest::Digest};
+use super::{
+    config::VaultReference,
+    digest::Digest,
+    environment::DeploymentState,
+    promotion::{Confirmation, Gate},
+};
 
 /// The number of a revision within its environment: 1, 2, 3, … Order comes from it, never from names or clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,6 +69,7 @@ impl JsonSchema for RevisionNumber {
     version = "v1alpha1",
     kind = "EnvironmentRevision",
     namespaced,
+    status = "EnvironmentRevisionStatus",
     derive = "PartialEq",
     shortname = "erev",
     category = "platform",
@@ -72,6 +78,7 @@ impl JsonSchema for RevisionNumber {
     printcolumn(name = "Revision", type_ = "integer", json_path = ".spec.revision"),
     printcolumn(name = "Cause", type_ = "string", json_path = ".spec.cause"),
     printcolumn(name = "Version", type_ = "string", json_path = ".spec.version.name"),
+    printcolumn(name = "Deployed", type_ = "string", json_path = ".status.deployment.state"),
     printcolumn(name = "Actor", type_ = "string", json_path = ".spec.actor"),
     printcolumn(name = "At", type_ = "string", json_path = ".spec.timestamp"),
     selectable = ".spec.environment",
@@ -95,7 +102,7 @@ pub struct EnvironmentRevisionSpec {
     pub generation: i64,
     /// What made this revision.
     pub cause: Cause,
-    /// The environment and revision that this one was cloned from.
+    /// The environment and revision that this one was cloned or promoted from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<RevisionReference>,
     /// The version; absent while the environment has none.
@@ -110,6 +117,38 @@ pub struct EnvironmentRevisionSpec {
     pub declared: DeclaredConfiguration,
     /// What changed against the revision before, or against the base for the first one.
     pub changes: Changes,
+    /// The promotion that made this revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<PromotionReference>,
+    /// The revision whose version and configuration a rollback restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<RevisionNumber>,
+    /// The version that a rollback took back. Nothing promotes it again until a newer one was released, or a promotion
+    /// lifts the veto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vetoes: Option<VersionReference>,
+    /// An emergency rollback: past the queue and without confirmations.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
+    /// The gates that let it pass, each with what it rested on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub gates: Vec<Gate>,
+    /// The digest of the promotion's plan: what was confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_digest: Option<Digest>,
+    /// The yeses that it was given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub confirmations: Vec<Confirmation>,
+    /// Why, in the words of who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub reason: Option<String>,
+    /// From this revision on the history is complete when this one is made; older ones may have been deleted because of
+    /// revisionHistoryLimit. Absent: it is complete from the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained_from: Option<RevisionNumber>,
     /// Who made the change, as stamped by the API server; unknown where nothing stamps it.
     #[schemars(length(min = 1, max = 512))]
     pub actor: String,
@@ -132,6 +171,10 @@ pub enum Cause {
     Cloned,
     /// spec.config of the environment was edited.
     ConfigChanged,
+    /// A promotion brought a version, or configuration of another environment.
+    Promoted,
+    /// An earlier revision was restored.
+    RolledBack,
 }
 
 impl Cause {
@@ -142,8 +185,57 @@ impl Cause {
             Self::Created => "Created",
             Self::Cloned => "Cloned",
             Self::ConfigChanged => "ConfigChanged",
+            Self::Promoted => "Promoted",
+            Self::RolledBack => "RolledBack",
         }
     }
+}
+
+/// The promotion that made a revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PromotionReference {
+    /// The Promotion's name. It never makes another revision of this environment.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The Promotion's UID.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
+}
+
+/// What has become of a revision after it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvironmentRevisionStatus {
+    /// How its deployment went, as the Deployment Planner reported it while it was the newest revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentOutcome>,
+}
+
+/// How the deployment of a revision went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentOutcome {
+    /// What has become of it.
+    pub state: DeploymentState,
+    /// The planner's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// Who reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub reported_by: Option<String>,
+    /// The planner's time of the report that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::api::crd::DateTime>")]
+    pub at: Option<Timestamp>,
+    /// Since when it has been healthy, by the operator's clock: soak times count from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::api::crd::DateTime>")]
+    pub healthy_since: Option<Timestamp>,
+    /// Until when it was healthy, if it is not any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::api::crd::DateTime>")]
+    pub healthy_until: Option<Timestamp>,
 }
 
 /// A revision of an environment of the same project.
@@ -226,12 +318,52 @@ pub struct DeclaredConfiguration {
 /// What one revision changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
+    /// Changes of the version's content, by category.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub content: BTreeMap<String, CategoryChanges>,
     /// Changes of variables, by name.
     #[serde(default, skip_serializing_if = "KeyChanges::is_empty")]
     pub variables: KeyChanges,
     /// Changes of feature flags, by name.
     #[serde(default, skip_serializing_if = "KeyChanges::is_empty")]
     pub flags: KeyChanges,
+}
+
+/// What changed in one category of a version's content. Names are sorted; of a great many only the first are kept, and
+/// the counts tell how many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CategoryChanges {
+    /// Names that were not there before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(max = 256)))]
+    pub added: Vec<String>,
+    /// Names that are no longer there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(max = 256)))]
+    pub removed: Vec<String>,
+    /// Names whose definition is another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(max = 256)))]
+    pub changed: Vec<String>,
+    /// How many were added.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0))]
+    pub added_count: u32,
+    /// How many were removed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0))]
+    pub removed_count: u32,
+    /// How many were changed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0))]
+    pub changed_count: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Names that were added, removed, changed; each list sorted.

@@ -1,7 +1,12 @@
 //! `kubectl penv history`: who changed what, when, and whether the record is whole.
 
 use clap::Args;
-use kube::{Api, api::ListParams};
+use kube::{
+    Api,
+    api::{DynamicObject, ListParams},
+    core::ApiResource,
+};
+use serde_json::Value;
 
 use super::{Access, Failure, Output};
 use crate::{
@@ -21,16 +26,21 @@ pub(super) struct History {
 impl History {
     pub(super) async fn run(&self, access: &Access) -> Result<String, Failure> {
         let (client, namespace) = access.client().await?;
-        let api: Api<EnvironmentRevision> = Api::namespaced(client, &namespace);
+        // As it is stored: what this program does not know of a record is part of it too.
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(client, &namespace, &ApiResource::erase::<EnvironmentRevision>(&()));
         let of_environment = ListParams::default().fields(&format!("spec.environment={}", self.environment));
         let revisions = api.list(&of_environment).await.map_err(Failure::of("read the history"))?;
-        let mut records = newest_life(revisions.items.into_iter().map(|revision| revision.spec).collect());
-        if records.is_empty() {
+        let stored =
+            newest_life(revisions.items.into_iter().map(|mut revision| revision.data["spec"].take()).collect());
+        if stored.is_empty() {
             let message = format!("there is no history of an environment {} in {namespace}", self.environment);
             return Err(Failure::new(message));
         }
-        let whole = chain::verify(&records);
-        records.reverse();
+        let whole = chain::verify(&stored);
+        let mut records: Vec<EnvironmentRevisionSpec> =
+            stored.into_iter().filter_map(|stored| serde_json::from_value(stored).ok()).collect();
+        records.sort_by_key(|record| std::cmp::Reverse(record.revision));
         let text = match self.output {
             Output::Json => json(&records),
             Output::Text => table(&records),
@@ -46,12 +56,12 @@ impl History {
     }
 }
 
-/// The records of one environment, oldest first: a former environment of the same name has a history of its own, which
-/// may not be gone yet.
-fn newest_life(mut records: Vec<EnvironmentRevisionSpec>) -> Vec<EnvironmentRevisionSpec> {
-    let newest = records.iter().max_by_key(|record| record.timestamp).map(|record| record.environment_uid.clone());
-    records.retain(|record| Some(&record.environment_uid) == newest.as_ref());
-    records.sort_by_key(|record| record.revision);
+/// The records of one environment: a former environment of the same name has a history of its own, which may not be gone
+/// yet.
+fn newest_life(mut records: Vec<Value>) -> Vec<Value> {
+    let newest = records.iter().max_by(|one, other| one["timestamp"].as_str().cmp(&other["timestamp"].as_str()));
+    let uid = newest.map(|record| record["environmentUid"].clone());
+    records.retain(|record| Some(&record["environmentUid"]) == uid.as_ref());
     records
 }
 
@@ -60,27 +70,38 @@ fn json(records: &[EnvironmentRevisionSpec]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Without what would steer a terminal: an actor is somebody's word.
-fn plain(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
-}
-
 fn table(records: &[EnvironmentRevisionSpec]) -> String {
-    let mut lines =
-        vec![format!("{:<9} {:<21} {:<14} {:<12} {:<18} DIGEST", "REVISION", "WHEN", "CAUSE", "VERSION", "WHO")];
+    let mut lines = vec![format!(
+        "{:<9} {:<21} {:<14} {:<12} {:<18} {:<13} WHY",
+        "REVISION", "WHEN", "CAUSE", "VERSION", "WHO", "DIGEST"
+    )];
     lines.extend(records.iter().map(|record| {
         let version = record.version.as_ref().map_or("-", |version| version.name.as_str());
         let digest = record.digest.short(12);
         format!(
-            "{:<9} {:<21} {:<14} {version:<12} {:<18} {digest}",
+            "{:<9} {:<21} {:<14} {version:<12} {:<18} {digest:<13} {}",
             record.revision.to_string(),
             record.timestamp.to_string(),
             record.cause.as_str(),
-            plain(&record.actor)
+            super::plain(&record.actor),
+            why(record)
         )
     }));
     lines.join("\n")
+}
+
+/// What made it, and why.
+fn why(record: &EnvironmentRevisionSpec) -> String {
+    let mut parts = vec![];
+    if record.emergency {
+        parts.push("emergency".to_owned());
+    }
+    parts.extend(record.restores.map(|restored| format!("restores {restored}")));
+    parts.extend(record.promotion.as_ref().map(|promotion| promotion.name.clone()));
+    let who: Vec<&str> = record.confirmations.iter().map(|confirmation| confirmation.user.as_str()).collect();
+    if !who.is_empty() {
+        parts.push(format!("confirmed by {}", who.join(", ")));
+    }
+    parts.extend(record.reason.clone());
+    super::plain(&parts.join("; "))
 }

@@ -12,8 +12,12 @@ use kube::{
 
 use crate::{api::LABEL_PROJECT_ID, kube_ext::errors::describe};
 
+mod confirm;
 mod create;
+mod diff;
 mod history;
+mod person;
+mod promote;
 
 /// Environments of a no-code platform, from the command line.
 #[derive(Debug, Parser)]
@@ -29,6 +33,14 @@ pub struct Plugin {
 enum Command {
     /// Create an environment from a request of the JSON contract, wait until it is active, and answer
     Create(create::Create),
+    /// Ask for a promotion into an environment, and follow it until it has moved
+    Promote(promote::Promote),
+    /// Go back to an earlier revision of an environment, version and configuration together
+    Rollback(promote::Rollback),
+    /// Say yes to the plan of a promotion
+    Confirm(confirm::Confirm),
+    /// Show what changes from one version to another
+    Diff(diff::Diff),
     /// Show an environment's history, newest first, and whether it is whole
     History(history::History),
 }
@@ -77,6 +89,10 @@ impl Plugin {
     pub async fn run(self) -> ExitCode {
         let result = match &self.command {
             Command::Create(create) => create.run(&self.access).await,
+            Command::Promote(promote) => promote.run(&self.access).await,
+            Command::Rollback(rollback) => rollback.run(&self.access).await,
+            Command::Confirm(confirm) => confirm.run(&self.access).await,
+            Command::Diff(diff) => diff.run(&self.access).await,
             Command::History(history) => history.run(&self.access).await,
         };
         match result {
@@ -90,6 +106,14 @@ impl Plugin {
             }
         }
     }
+}
+
+/// Without what would steer a terminal: an actor is somebody's word.
+fn plain(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
 impl Access {

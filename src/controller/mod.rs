@@ -16,16 +16,21 @@ use crate::{
     metrics::EnvironmentGroup,
 };
 
+pub mod commit;
+pub mod diffs;
 pub mod environment;
 pub mod error;
 pub mod process;
+pub mod promotion;
 pub mod rights;
 pub mod run_loop;
 pub mod version;
 pub mod world;
 
+use diffs::Diffs;
 use environment::EnvironmentController;
 use process::{Process, RunError};
+use promotion::PromotionController;
 use run_loop::Trigger;
 use version::VersionController;
 use world::World;
@@ -47,17 +52,21 @@ fn add_controllers(process: &mut Process) {
     let events = EventSink::new(process.client.clone());
     let settings = process.config.settings();
     let environment_controller =
-        EnvironmentController::new(process.client.clone(), world.clone(), settings, events, &environments);
+        EnvironmentController::new(process.client.clone(), world.clone(), settings, events.clone(), &environments);
 
+    let diffs = Arc::new(Diffs::default());
     let versions = Trigger::new(&limits);
-    let wake = versions.clone();
-    world.versions.subscribe(move |key, _, _| wake.now(key.clone()));
-    let version_controller = VersionController::new(process.client.clone(), world.versions.clone());
+    let version_controller = VersionController::new(process.client.clone(), world.clone(), diffs.clone(), &versions);
+
+    let promotions = Trigger::new(&limits);
+    let promotion_controller =
+        PromotionController::new(process.client.clone(), world.clone(), diffs, events, &promotions);
 
     watch_world(process, &world);
     count_environments(process, &world);
     process.control(Arc::new(environment_controller), environments);
     process.control(Arc::new(version_controller), versions);
+    process.control(Arc::new(promotion_controller), promotions);
 }
 
 /// Children are watched as metadata, and only those that name an environment.
@@ -67,6 +76,7 @@ fn watch_world(process: &mut Process, world: &World) {
     process.watch_custom(Api::all(client.clone()), all(), &world.environments, "platformenvironments");
     process.watch_custom(Api::all(client.clone()), all(), &world.versions, "platformversions");
     process.watch_custom(Api::all(client.clone()), all(), &world.revisions, "environmentrevisions");
+    process.watch_custom(Api::all(client.clone()), all(), &world.promotions, "promotions");
     let namespaces: Api<PartialObjectMeta> = Api::all_with(client.clone(), &world::resource(ChildKind::Namespace));
     process.watch(namespaces, all().labels(LABEL_PROJECT_ID), &world.projects, "projects");
     for kind in ChildKind::ALL {

@@ -46,9 +46,14 @@ pub fn rules(settings: &Settings) -> Vec<Value> {
         // Finalizers are a patch of the object; the end of a ttl is a delete.
         rule(GROUP, "platformenvironments", &["get", "list", "watch", "patch", "delete"]),
         rule(GROUP, "platformenvironments/status", &["patch"]),
-        rule(GROUP, "platformversions", &["get", "list", "watch"]),
+        // The finalizer is a patch of the object.
+        rule(GROUP, "platformversions", &["get", "list", "watch", "patch"]),
         rule(GROUP, "platformversions/status", &["patch"]),
         rule(GROUP, "environmentrevisions", &["get", "list", "watch", "create", "delete"]),
+        rule(GROUP, "environmentrevisions/status", &["patch"]),
+        // Created where a rule asks for it, deleted at the end of ttlAfterFinished.
+        rule(GROUP, "promotions", &["get", "list", "watch", "create", "delete"]),
+        rule(GROUP, "promotions/status", &["patch"]),
         rule("events.k8s.io", "events", &["create", "patch"]),
     ];
     // A server-side apply that creates needs create and patch.

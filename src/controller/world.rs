@@ -1,7 +1,7 @@
 //! What the controllers know of the cluster: one cache per kind, each holding as little as will do.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -16,15 +16,17 @@ use serde_json::Value;
 use crate::{
     api::{
         ANNOTATION_INTENT, EnvironmentRevision, FIELD_MANAGER, LABEL_ENVIRONMENT_UID, LABEL_PROJECT_ID,
-        PlatformEnvironment, RevisionNumber,
+        PlatformEnvironment, Promotion, RevisionNumber, version::InEnvironment,
     },
     domain::{
         environment::{
             children::{ChildId, ChildKind, IntentMark},
+            naming,
             ownership::{OtherManager, OwnedFields},
             snapshot::Child,
         },
-        revision::RevisionRecord,
+        promotion::snapshot::{EnvironmentView, Rival},
+        revision::{History, RevisionRecord},
     },
     kube_ext::{
         cache::{Cache, Decoded, Held, Record},
@@ -41,11 +43,14 @@ pub struct World {
     pub versions: Cache<crate::controller::version::VersionRecord>,
     /// Revisions, without their configuration.
     pub revisions: Cache<RevisionEntry>,
+    /// Promotions, whole.
+    pub promotions: Cache<Decoded<Promotion>>,
     /// The namespaces of projects that have an id.
     pub projects: Cache<ProjectRecord>,
     /// The children of all environments, by kind.
     children: BTreeMap<ChildKind, Cache<Tracked>>,
-    history: Arc<History>,
+    histories: Arc<Histories>,
+    targets: Arc<Targets>,
 }
 
 impl World {
@@ -53,16 +58,22 @@ impl World {
     #[must_use]
     pub fn new() -> Self {
         let revisions: Cache<RevisionEntry> = Cache::new();
-        let history = Arc::new(History::default());
-        let index = history.clone();
+        let histories = Arc::new(Histories::default());
+        let index = histories.clone();
         revisions.subscribe(move |key, old, new| index.change(key, old, new));
+        let promotions: Cache<Decoded<Promotion>> = Cache::new();
+        let targets = Arc::new(Targets::default());
+        let index = targets.clone();
+        promotions.subscribe(move |key, old, new| index.change(key, old, new));
         Self {
             environments: Cache::new(),
             versions: Cache::new(),
             revisions,
+            promotions,
             projects: Cache::new(),
             children: ChildKind::ALL.into_iter().map(|kind| (kind, Cache::new())).collect(),
-            history,
+            histories,
+            targets,
         }
     }
 
@@ -98,16 +109,51 @@ impl World {
         children
     }
 
-    /// The newest revision of an environment and the one before it, newest first.
+    /// The history of an environment.
     #[must_use]
-    pub fn newest_revisions(&self, environment: &ObjectKey, environment_uid: &str) -> Newest {
-        self.history.newest(environment, environment_uid)
+    pub fn history(&self, environment: &ObjectKey, environment_uid: &str) -> Known {
+        self.histories.of(environment, environment_uid)
+    }
+
+    /// The version of the revision before an environment's newest: one that may just have been replaced.
+    #[must_use]
+    pub fn version_before_the_newest(&self, environment: &ObjectKey) -> Option<ObjectKey> {
+        self.histories.version_before_the_newest(environment)
+    }
+
+    /// An environment of the same project with its history, as a promotion sees it.
+    #[must_use]
+    pub fn view(&self, beside: &ObjectKey, name: &str) -> Option<EnvironmentView> {
+        let key = ObjectKey::new(beside.namespace.clone(), name);
+        let environment = self.environments.valid(&key)?;
+        let uid = environment.metadata.uid.as_deref().unwrap_or_default();
+        let Known { history, unreadable } = self.history(&key, uid);
+        let unreadable = unreadable.map(|number| naming::revision(name, number));
+        Some(EnvironmentView { environment, history, unreadable })
+    }
+
+    /// Where a version is, and which revisions name it.
+    #[must_use]
+    pub fn uses(&self, version: &ObjectKey) -> Uses {
+        self.histories.uses(version)
+    }
+
+    /// The promotions into an environment that have not ended.
+    #[must_use]
+    pub fn rivals(&self, target: &ObjectKey) -> Vec<Rival> {
+        self.targets.rivals(target)
+    }
+
+    /// The names of all promotions into an environment.
+    #[must_use]
+    pub fn promotions_into(&self, target: &ObjectKey) -> BTreeSet<String> {
+        self.targets.names(target)
     }
 
     /// Whether there are revisions under the environment's name that are not its own.
     #[must_use]
     pub fn has_former_history(&self, environment: &ObjectKey, environment_uid: &str) -> bool {
-        self.history.has_former(environment, environment_uid)
+        self.histories.has_former(environment, environment_uid)
     }
 
     /// Waits until every cache is filled.
@@ -115,6 +161,7 @@ impl World {
         self.environments.wait_until_ready().await;
         self.versions.wait_until_ready().await;
         self.revisions.wait_until_ready().await;
+        self.promotions.wait_until_ready().await;
         self.projects.wait_until_ready().await;
         for cache in self.children.values() {
             cache.wait_until_ready().await;
@@ -276,6 +323,18 @@ impl RevisionEntry {
         }
     }
 
+    /// The version that it names.
+    #[must_use]
+    pub fn version_in(&self, project: &Arc<str>) -> Option<ObjectKey> {
+        match self {
+            Self::Record(record) => {
+                let version = record.version.as_ref()?;
+                Some(ObjectKey::new(project.clone(), version.name.as_str()))
+            }
+            Self::Unreadable { .. } => None,
+        }
+    }
+
     /// Whether it belongs to this environment, or to nobody knows whom.
     #[must_use]
     pub fn belongs_to(&self, environment_uid: &str) -> bool {
@@ -311,59 +370,152 @@ pub fn environment_of_revision(revision: &ObjectKey) -> Option<ObjectKey> {
     Some(ObjectKey::new(revision.namespace.clone(), environment))
 }
 
-/// The newest revisions of an environment.
+/// What is known of an environment's history.
 #[derive(Debug, Default)]
-pub struct Newest {
-    /// The newest.
-    pub latest: Option<Arc<RevisionRecord>>,
-    /// The one before it.
-    pub previous: Option<Arc<RevisionRecord>>,
-    /// The number of one that is newer than both and cannot be read.
+pub struct Known {
+    /// The revisions that can be read.
+    pub history: History,
+    /// The number of one that is newer than these and cannot be read.
     pub unreadable: Option<RevisionNumber>,
 }
 
-/// The revisions of each environment by number: finding the newest must not cost more the more there are.
+/// Where a version is used.
 #[derive(Debug, Default)]
-struct History(RwLock<HashMap<ObjectKey, BTreeMap<RevisionNumber, RevisionEntry>>>);
+pub struct Uses {
+    /// Environments whose newest revision names it, sorted by name.
+    pub environments: Vec<InEnvironment>,
+    /// The names of all revisions that name it, sorted.
+    pub revisions: Vec<String>,
+}
 
-impl History {
+/// The revisions of each environment by number, and of each version: finding them must not cost more the more there are.
+#[derive(Debug, Default)]
+struct Histories(RwLock<Indexes>);
+
+#[derive(Debug, Default)]
+struct Indexes {
+    by_environment: HashMap<ObjectKey, BTreeMap<RevisionNumber, RevisionEntry>>,
+    /// Environment and number of each revision that names the version.
+    by_version: HashMap<ObjectKey, BTreeSet<(Arc<str>, RevisionNumber)>>,
+}
+
+impl Histories {
     fn change(&self, revision: &ObjectKey, old: Option<&RevisionEntry>, new: Option<&RevisionEntry>) {
         let Some(environment) = environment_of_revision(revision) else { return };
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let of_environment = all.entry(environment.clone()).or_default();
         if let Some(old) = old {
-            of_environment.remove(&old.number());
+            all.remove(&environment, old);
         }
         if let Some(new) = new {
-            of_environment.insert(new.number(), new.clone());
-        }
-        if of_environment.is_empty() {
-            all.remove(&environment);
+            all.insert(&environment, new);
         }
     }
 
-    fn newest(&self, environment: &ObjectKey, uid: &str) -> Newest {
+    fn of(&self, environment: &ObjectKey, uid: &str) -> Known {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let own = all.get(environment).into_iter().flat_map(|revisions| revisions.values().rev());
-        let mut newest = Newest::default();
+        let own = all.by_environment.get(environment).into_iter().flat_map(|revisions| revisions.values().rev());
+        let mut known = Known::default();
+        let mut records = vec![];
         for entry in own.filter(|entry| entry.belongs_to(uid)) {
             match entry {
-                RevisionEntry::Unreadable { number, .. } if newest.latest.is_none() => {
-                    newest.unreadable = Some(*number);
-                }
+                RevisionEntry::Unreadable { number, .. } if records.is_empty() => known.unreadable = Some(*number),
                 RevisionEntry::Unreadable { .. } => {}
-                RevisionEntry::Record(record) if newest.latest.is_none() => newest.latest = Some(record.clone()),
-                RevisionEntry::Record(record) => {
-                    newest.previous = Some(record.clone());
-                    break;
-                }
+                RevisionEntry::Record(record) => records.push(record.clone()),
             }
         }
-        newest
+        known.history = History::new(records);
+        known
+    }
+
+    fn version_before_the_newest(&self, environment: &ObjectKey) -> Option<ObjectKey> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.by_environment.get(environment)?.values().rev().nth(1)?.version_in(&environment.namespace)
     }
 
     fn has_former(&self, environment: &ObjectKey, uid: &str) -> bool {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(environment).is_some_and(|revisions| revisions.values().any(|entry| !entry.belongs_to(uid)))
+        all.by_environment
+            .get(environment)
+            .is_some_and(|revisions| revisions.values().any(|entry| !entry.belongs_to(uid)))
+    }
+
+    fn uses(&self, version: &ObjectKey) -> Uses {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut uses = Uses::default();
+        for (environment, number) in all.by_version.get(version).into_iter().flatten() {
+            uses.revisions.push(format!("{environment}-{number}"));
+            let key = ObjectKey::new(version.namespace.clone(), environment.clone());
+            let newest = all.by_environment.get(&key).and_then(|revisions| revisions.keys().next_back());
+            if newest == Some(number) {
+                uses.environments.push(InEnvironment { name: environment.to_string(), revision: *number });
+            }
+        }
+        uses
+    }
+}
+
+impl Indexes {
+    fn insert(&mut self, environment: &ObjectKey, entry: &RevisionEntry) {
+        self.by_environment.entry(environment.clone()).or_default().insert(entry.number(), entry.clone());
+        if let Some(version) = entry.version_in(&environment.namespace) {
+            self.by_version.entry(version).or_default().insert((environment.name.clone(), entry.number()));
+        }
+    }
+
+    fn remove(&mut self, environment: &ObjectKey, entry: &RevisionEntry) {
+        if let Some(revisions) = self.by_environment.get_mut(environment) {
+            revisions.remove(&entry.number());
+            if revisions.is_empty() {
+                self.by_environment.remove(environment);
+            }
+        }
+        let Some(version) = entry.version_in(&environment.namespace) else { return };
+        if let Some(users) = self.by_version.get_mut(&version) {
+            users.remove(&(environment.name.clone(), entry.number()));
+            if users.is_empty() {
+                self.by_version.remove(&version);
+            }
+        }
+    }
+}
+
+/// The promotions into each environment; those that have ended as names only.
+#[derive(Debug, Default)]
+struct Targets(RwLock<HashMap<ObjectKey, BTreeMap<Arc<str>, Option<Rival>>>>);
+
+impl Targets {
+    fn change(&self, promotion: &ObjectKey, old: Option<&Decoded<Promotion>>, new: Option<&Decoded<Promotion>>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(target) = old.and_then(|old| target_of(promotion, old))
+            && let Some(promotions) = all.get_mut(&target)
+        {
+            promotions.remove(&promotion.name);
+            if promotions.is_empty() {
+                all.remove(&target);
+            }
+        }
+        if let Some(Decoded::Valid(new)) = new {
+            let target = ObjectKey::new(promotion.namespace.clone(), new.spec.target.as_str());
+            all.entry(target).or_default().insert(promotion.name.clone(), Rival::of(new));
+        }
+    }
+
+    fn rivals(&self, target: &ObjectKey) -> Vec<Rival> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(target).into_iter().flat_map(BTreeMap::values).flatten().cloned().collect()
+    }
+
+    fn names(&self, target: &ObjectKey) -> BTreeSet<String> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(target).into_iter().flat_map(BTreeMap::keys).map(ToString::to_string).collect()
+    }
+}
+
+/// The environment that a promotion is into.
+#[must_use]
+pub fn target_of(promotion: &ObjectKey, decoded: &Decoded<Promotion>) -> Option<ObjectKey> {
+    match decoded {
+        Decoded::Valid(valid) => Some(ObjectKey::new(promotion.namespace.clone(), valid.spec.target.as_str())),
+        Decoded::Invalid(_) => None,
     }
 }

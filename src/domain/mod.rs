@@ -1,12 +1,16 @@
 //! What the project exists for, pure and synchronous: no kube client, no runtime, no clock (now is an argument), no I/O.
 //!
 //! Read it in this order: [`environment`] says what an environment should look like and what to do next about it,
-//! [`revision`] keeps its history, [`version`] knows versions by their content, [`contract`] speaks the JSON of the
-//! platform's other engines.
+//! [`promotion`] says what may move into one, [`revision`] keeps its history, [`version`] knows versions by their
+//! content, [`contract`] speaks the JSON of the platform's other engines.
 
 pub mod canonical;
+pub mod conditions;
 pub mod contract;
+pub mod duration;
 pub mod environment;
+pub mod event;
+pub mod promotion;
 pub mod revision;
 pub mod settings;
 pub mod uid;

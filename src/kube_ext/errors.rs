@@ -28,6 +28,13 @@ pub fn describe_watch(error: &watcher::Error) -> String {
     }
 }
 
+/// Whether this is the API server's answer about the write itself, be it a refusal or a fault (an admission webhook that is
+/// down, for example). No answer, or the wish to be asked later, passes.
+#[must_use]
+pub fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if ![429, 503, 504].contains(&status.code))
+}
+
 fn describe_status(status: &Status) -> String {
     if status.message.is_empty() { format!("{} ({})", status.reason, status.code) } else { status.message.clone() }
 }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use self::told::{Matter, Repeat, Told};
-use crate::{api::PlatformEnvironment, domain::environment::events::Event};
+use crate::domain::event::Event;
 
 mod told;
 
@@ -37,10 +37,10 @@ const CONTROLLER: &str = "environment-manager";
 pub struct Subject(ObjectReference);
 
 impl Subject {
-    /// This environment.
+    /// This object.
     #[must_use]
-    pub fn of(environment: &PlatformEnvironment) -> Self {
-        Self(environment.object_ref(&()))
+    pub fn of<K: Resource<DynamicType = ()>>(object: &K) -> Self {
+        Self(object.object_ref(&()))
     }
 }
 

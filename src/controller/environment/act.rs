@@ -7,9 +7,8 @@ use std::{
 
 use either::Either;
 use futures::{StreamExt as _, stream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
-    Api, Client, Resource as _,
+    Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
     core::{DeserializeGuard, ObjectMeta, PartialObjectMeta, PartialObjectMetaExt as _},
 };
@@ -17,10 +16,13 @@ use serde_json::json;
 
 use crate::{
     api::{
-        ANNOTATION_RETAINED, EnvironmentRevision, EnvironmentRevisionSpec, FIELD_MANAGER, FINALIZER, LABEL_ENVIRONMENT,
-        LABEL_ENVIRONMENT_UID, LABEL_PROJECT, PlatformEnvironment, condition::Reason,
+        ANNOTATION_RETAINED, EnvironmentRevision, EnvironmentRevisionSpec, FIELD_MANAGER, FINALIZER,
+        LABEL_ENVIRONMENT_UID, PlatformEnvironment, Promotion, RevisionNumber,
+        condition::Reason,
+        revision::{DeploymentOutcome, EnvironmentRevisionStatus},
     },
     controller::{
+        commit::{self, Commit},
         error::ReconcileError,
         world::{Tracked, World, environment_of_revision, resource},
     },
@@ -32,8 +34,9 @@ use crate::{
         snapshot::{Child, Difference, Failure},
     },
     kube_ext::{
-        errors::describe,
+        errors::{describe, is_final},
         key::{ObjectKey, Uid},
+        status,
     },
 };
 
@@ -147,7 +150,12 @@ impl Executor {
             Action::Delete(child, uid) => self.delete(world, subject, child, uid).await,
             Action::RetainNamespace(uid) => self.retain(world, subject, uid).await,
             Action::CreateRevision(record) => self.create_revision(world, subject, record).await,
-            Action::DeleteRevisions => self.delete_revisions(world, subject).await,
+            Action::DeleteRevisions => self.delete_revisions(world, subject, |_| true).await,
+            Action::PruneRevisions(numbers) => {
+                self.delete_revisions(world, subject, |number| numbers.contains(&number)).await
+            }
+            Action::RecordOutcome(number, outcome) => self.record_outcome(world, subject, *number, outcome).await,
+            Action::CreatePromotion(promotion) => self.create_promotion(world, subject, promotion).await,
         }
     }
 
@@ -333,50 +341,83 @@ impl Executor {
         Ok(Outcome::Done)
     }
 
-    /// The commit. Creation is atomic: of two writers one wins, and the other one reads what the first one wrote.
     async fn create_revision(
         &self,
         world: &World,
         subject: Subject<'_>,
         record: &EnvironmentRevisionSpec,
     ) -> Result<Outcome, ReconcileError> {
-        let name = naming::revision(&subject.key.name, record.revision);
-        let mut revision = EnvironmentRevision::new(&name, record.clone());
-        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        revision.metadata.labels = Some(
-            [
-                label(LABEL_PROJECT, &subject.key.namespace),
-                label(LABEL_ENVIRONMENT, &subject.key.name),
-                label(LABEL_ENVIRONMENT_UID, subject.uid()),
-            ]
-            .into(),
-        );
-        revision.metadata.owner_references = subject
-            .environment
-            .controller_owner_ref(&())
-            .map(|owner| vec![OwnerReference { block_owner_deletion: None, ..owner }]);
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let api = self.revisions(subject.key);
-        let action = || format!("create EnvironmentRevision {}/{name}", subject.key.namespace);
-        match api.create(&params, &revision).await {
-            Ok(created) => world.revisions.written(DeserializeGuard(Ok(created))),
-            Err(error) if is(&error, &[409]) => {
-                let live = api.get_opt(&name).await.map_err(ReconcileError::kubernetes(action()))?;
-                if let Some(live) = live {
-                    world.revisions.written(DeserializeGuard(Ok(live)));
-                }
-                return Ok(Outcome::Replan);
+        match commit::create_revision(&self.client, world, subject.environment, record).await? {
+            Commit::Done(_) => Ok(Outcome::Done),
+            Commit::Lost => Ok(Outcome::Replan),
+            Commit::Refused(error) => {
+                let name = naming::revision(&subject.key.name, record.revision);
+                failed(&name, None, "create EnvironmentRevision", error)
             }
-            Err(error) => return failed(&name, None, "create EnvironmentRevision", error),
+        }
+    }
+
+    /// The record itself never changes; what becomes of it stands in its status.
+    async fn record_outcome(
+        &self,
+        world: &World,
+        subject: Subject<'_>,
+        number: RevisionNumber,
+        outcome: &DeploymentOutcome,
+    ) -> Result<Outcome, ReconcileError> {
+        let name = naming::revision(&subject.key.name, number);
+        let key = ObjectKey::new(subject.key.namespace.clone(), name.as_str());
+        let uid = world.revisions.held(&key).map(|held| held.stamp.uid.to_string());
+        let status = EnvironmentRevisionStatus { deployment: Some(outcome.clone()) };
+        match status::apply::<EnvironmentRevision>(&self.client, &key, uid.as_deref(), &status).await {
+            Ok(Some(written)) => world.revisions.written(DeserializeGuard(Ok(written))),
+            // Gone, or another one by now: the watch brings it.
+            Ok(None) => {
+                return Err(ReconcileError::Unavailable {
+                    action: format!("write the status of EnvironmentRevision {key}").into(),
+                    message: "it changed meanwhile".to_owned(),
+                });
+            }
+            Err(error) => return failed(&name, None, "write the status of EnvironmentRevision", error),
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Its name says what it is for, so one that is there already is the same.
+    async fn create_promotion(
+        &self,
+        world: &World,
+        subject: Subject<'_>,
+        promotion: &Promotion,
+    ) -> Result<Outcome, ReconcileError> {
+        let api: Api<Promotion> = Api::namespaced(self.client.clone(), &subject.key.namespace);
+        let name = promotion.metadata.name.as_deref().unwrap_or_default();
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match api.create(&params, promotion).await {
+            Ok(created) => world.promotions.written_object(created),
+            Err(error) if is(&error, &[409]) => {
+                let action = format!("read Promotion {}/{name}", subject.key.namespace);
+                if let Some(live) = api.get_opt(name).await.map_err(ReconcileError::kubernetes(action))? {
+                    world.promotions.written_object(live);
+                }
+            }
+            Err(error) => return failed(name, None, "create Promotion", error),
         }
         Ok(Outcome::Done)
     }
 
     /// By name and uid, and only those whose content names this environment: a label is anybody's word.
-    async fn delete_revisions(&self, world: &World, subject: Subject<'_>) -> Result<Outcome, ReconcileError> {
+    async fn delete_revisions(
+        &self,
+        world: &World,
+        subject: Subject<'_>,
+        which: impl Fn(RevisionNumber) -> bool,
+    ) -> Result<Outcome, ReconcileError> {
         let mut own = vec![];
         world.revisions.for_each_in(&subject.key.namespace, |key, held| {
-            if environment_of_revision(key).as_ref() == Some(subject.key) && held.value.belongs_to(subject.uid()) {
+            let is_own =
+                environment_of_revision(key).as_ref() == Some(subject.key) && held.value.belongs_to(subject.uid());
+            if is_own && which(held.value.number()) {
                 own.push((key.clone(), held.stamp.uid.clone()));
             }
         });
@@ -429,10 +470,9 @@ fn is_terminating(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
 }
 
-/// What the API server answered is reported in the status, be it a refusal or a fault (an admission webhook that is
-/// down, for example). No answer, or the wish to be asked later, passes and is tried again.
+/// What the API server answered is reported in the status; what passes is tried again.
 fn failed(target: &str, kind: Option<ChildKind>, what: &str, error: kube::Error) -> Result<Outcome, ReconcileError> {
-    if !matches!(&error, kube::Error::Api(status) if ![429, 503, 504].contains(&status.code)) {
+    if !is_final(&error) {
         return Err(ReconcileError::kubernetes(format!("{what} {target}"))(error));
     }
     let message = format!("The API server refused to {what} {target}: {}", describe(&error));

@@ -5,28 +5,23 @@
 //! snapshot has it. Then the status is reported, if it is another one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-    core::DeserializeGuard,
-};
-use serde_json::json;
+use kube::{Api, Client, core::DeserializeGuard};
 
 use self::act::{Acted, Executor, Subject};
 use super::{
     error::ReconcileError,
     run_loop::{Next, Reconciler, Trigger},
-    world::{Newest, World, environment_of_revision},
+    world::{Known, World, environment_of_revision, target_of},
 };
 use crate::{
-    api::{EnvironmentRevision, FIELD_MANAGER, GROUP, PlatformEnvironment, PlatformEnvironmentStatus, VERSION},
+    api::{EnvironmentRevision, PlatformEnvironment, PlatformEnvironmentStatus},
     domain::{
         environment::{
             children::{ChildId, ChildKind},
@@ -37,12 +32,15 @@ use crate::{
             snapshot::{Base, BaseEnvironment, NamespaceReport, Snapshot},
             status,
         },
+        promotion::auto,
         settings::Settings,
     },
     kube_ext::{
         cache::Decoded,
         events::{EventSink, Subject as EventSubject},
+        interest::Interests,
         key::ObjectKey,
+        status as kube_status,
     },
 };
 
@@ -58,50 +56,40 @@ pub struct EnvironmentController {
     settings: Settings,
     executor: Executor,
     events: EventSink,
-    waiting: Arc<Waiting>,
+    interests: Arc<Interests<Thing>>,
 }
 
-/// Environments that wait for others, by what they wait for. Only a hint: it is filled anew by each reconcile.
-#[derive(Default)]
-struct Waiting(Mutex<HashMap<Awaited, BTreeSet<ObjectKey>>>);
-
-/// What an environment may wait for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Awaited {
+/// What an environment looks at beside itself and its children.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Thing {
+    /// Another environment, its history included.
     Environment(ObjectKey),
+    /// A version.
     Version(ObjectKey),
+    /// All versions of a project.
+    Versions(Arc<str>),
+    /// The promotions into it.
+    Queue(ObjectKey),
 }
 
-impl Waiting {
-    fn add(&self, awaited: Awaited, environment: &ObjectKey) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.entry(awaited).or_default().insert(environment.clone());
-    }
-
-    fn remove(&self, awaited: &Awaited, environment: &ObjectKey) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(environments) = waiting.get_mut(awaited) {
-            environments.remove(environment);
-            if environments.is_empty() {
-                waiting.remove(awaited);
-            }
-        }
-    }
-
-    fn wake(&self, awaited: &Awaited, trigger: &Trigger) {
-        let woken = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(awaited);
-        woken.into_iter().flatten().for_each(|environment| trigger.now(environment));
-    }
+/// What an environment with this spec starts from.
+fn base_of(key: &ObjectKey, environment: &PlatformEnvironment) -> Option<Thing> {
+    let base = environment.spec.base_from.as_ref()?;
+    let in_project = |name: &String| ObjectKey::new(key.namespace.clone(), name.as_str());
+    let version = base.version.as_ref().map(|name| Thing::Version(in_project(name)));
+    version.or_else(|| base.environment.as_ref().map(|name| Thing::Environment(in_project(name))))
 }
 
-impl Awaited {
-    /// What an environment with this spec starts from.
-    fn by(key: &ObjectKey, environment: &PlatformEnvironment) -> Option<Self> {
-        let base = environment.spec.base_from.as_ref()?;
-        let in_project = |name: &String| ObjectKey::new(key.namespace.clone(), name.as_str());
-        let version = base.version.as_ref().map(|name| Self::Version(in_project(name)));
-        version.or_else(|| base.environment.as_ref().map(|name| Self::Environment(in_project(name))))
+/// What an environment looks at for promotions that are due by themselves.
+fn upstream_of(key: &ObjectKey, environment: &PlatformEnvironment) -> BTreeSet<Thing> {
+    let Some(rules) = environment.spec.promotion.as_ref().filter(|rules| rules.auto) else { return BTreeSet::new() };
+    let in_project = |name: &String| Thing::Environment(ObjectKey::new(key.namespace.clone(), name.as_str()));
+    let mut things: BTreeSet<Thing> = rules.from.iter().map(in_project).collect();
+    if rules.from.is_empty() {
+        things.insert(Thing::Versions(key.namespace.clone()));
     }
+    things.insert(Thing::Queue(key.clone()));
+    things
 }
 
 /// What a reconcile carries from step to step: what it learned from live reads, and what it worked out.
@@ -118,15 +106,18 @@ impl EnvironmentController {
     /// the caches are filled.
     #[must_use]
     pub fn new(client: Client, world: Arc<World>, settings: Settings, events: EventSink, trigger: &Trigger) -> Self {
-        let waiting = Arc::new(Waiting::default());
-        subscribe(&world, trigger, &waiting);
-        Self { world, settings, executor: Executor::new(client), events, waiting }
+        let interests = Arc::new(Interests::default());
+        subscribe(&world, trigger, &interests);
+        Self { world, settings, executor: Executor::new(client), events, interests }
     }
 
     async fn settle(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
         let mut live = Live::default();
         for _ in 0..MOST_STEPS {
-            let Some(environment) = self.environment(key).await? else { return Ok(Next::AwaitChange) };
+            let Some(environment) = self.environment(key).await? else {
+                self.interests.set(key, BTreeSet::new());
+                return Ok(Next::AwaitChange);
+            };
             let now = Timestamp::now();
             let snapshot = self.observe(key, &environment, &live, now);
             match plan(&snapshot) {
@@ -141,9 +132,6 @@ impl EnvironmentController {
                     live.namespace = None;
                 }
                 Step::Rest(rest) => {
-                    if let Some(awaited) = Awaited::by(key, &environment).filter(|_| snapshot.latest.is_some()) {
-                        self.waiting.remove(&awaited, key);
-                    }
                     drop(snapshot);
                     return self.report(key, &environment, *rest, now).await;
                 }
@@ -170,8 +158,11 @@ impl EnvironmentController {
         now: Timestamp,
     ) -> Snapshot<'a> {
         let uid = environment.metadata.uid.as_deref().unwrap_or_default();
-        let Newest { latest, previous, unreadable } = self.world.newest_revisions(key, uid);
-        let base = if latest.is_none() { self.base(key, environment) } else { Base::Nothing };
+        let Known { history, unreadable } = self.world.history(key, uid);
+        // The wish to be woken comes before the look, so that no change falls in between.
+        let base = base_of(key, environment).filter(|_| history.newest().is_none());
+        self.interests.set(key, upstream_of(key, environment).into_iter().chain(base.clone()).collect());
+        let base = base.map_or(Base::Nothing, |base| self.base(key, base));
         let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
         let mut children = self.world.children_of(&namespace, uid);
         children.retain(|child| live.acted.found.iter().all(|found| found.id != child.id));
@@ -184,8 +175,9 @@ impl EnvironmentController {
             project_id: self.world.projects.get(&ObjectKey::cluster(key.namespace.clone())).map(|project| project.id),
             settings: &self.settings,
             former_history: self.world.has_former_history(key, uid),
-            latest,
-            previous,
+            history,
+            asked: self.world.rivals(key).into_iter().filter_map(|rival| rival.asks).collect(),
+            auto: self.auto(key, environment),
             unreadable: unreadable.map(|number| naming::revision(&key.name, number)),
             base,
             revisions: &live.revisions,
@@ -197,27 +189,36 @@ impl EnvironmentController {
         }
     }
 
-    /// What the environment starts from. Whoever looks at a base that is not there (yet) is woken when it changes; the
-    /// wish to be woken comes before the look, so that no change falls in between.
-    fn base(&self, key: &ObjectKey, environment: &PlatformEnvironment) -> Base {
-        let Some(awaited) = Awaited::by(key, environment) else { return Base::Nothing };
-        self.waiting.add(awaited.clone(), key);
-        match awaited {
-            Awaited::Version(version) => {
+    /// What a promotion could be made of that is due by itself.
+    fn auto(&self, key: &ObjectKey, environment: &PlatformEnvironment) -> Option<auto::Inputs> {
+        let rules = environment.spec.promotion.as_ref().filter(|rules| rules.auto)?;
+        let mut inputs = auto::Inputs { promotions: self.world.promotions_into(key), ..auto::Inputs::default() };
+        if rules.from.is_empty() {
+            self.world.versions.for_each_in(&key.namespace, |_, held| inputs.published.push(held.value.view().clone()));
+        }
+        inputs.upstream = rules.from.iter().filter_map(|name| self.world.view(key, name)).collect();
+        Some(inputs)
+    }
+
+    /// What the environment starts from.
+    fn base(&self, key: &ObjectKey, base: Thing) -> Base {
+        match base {
+            Thing::Version(version) => {
                 let reference = self.world.versions.get(&version).map(|record| record.reference().clone());
                 Base::Version(version.name.to_string(), reference)
             }
-            Awaited::Environment(base) => {
+            Thing::Environment(base) => {
                 let found = self.world.environments.valid(&base);
                 let uid = found.as_ref().and_then(|found| found.metadata.uid.clone()).unwrap_or_default();
                 Base::Environment(BaseEnvironment {
                     name: base.name.to_string(),
                     exists: found.is_some(),
                     terminating: found.is_some_and(|found| found.metadata.deletion_timestamp.is_some()),
-                    latest: self.world.newest_revisions(&base, &uid).latest,
+                    latest: self.world.history(&base, &uid).history.newest().cloned(),
                     circle: self.circle(key),
                 })
             }
+            Thing::Versions(_) | Thing::Queue(_) => Base::Nothing,
         }
     }
 
@@ -229,7 +230,7 @@ impl EnvironmentController {
             circle.push(next.name.to_string());
             let environment = self.world.environments.valid(&next)?;
             let uid = environment.metadata.uid.as_deref().unwrap_or_default();
-            let released = self.world.newest_revisions(&next, uid).latest.is_some();
+            let released = self.world.history(&next, uid).history.newest().is_some();
             let base = environment.spec.base_from.as_ref()?.environment.clone().filter(|_| !released)?;
             if *base == *key.name {
                 return Some(circle);
@@ -291,9 +292,9 @@ impl EnvironmentController {
     ) -> Result<Acted, ReconcileError> {
         let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
         let subject = Subject { environment, key, namespace: &namespace };
-        let before = self.world.newest_revisions(key, environment.metadata.uid.as_deref().unwrap_or_default()).latest;
+        let uid = environment.metadata.uid.as_deref().unwrap_or_default();
+        let released = self.world.history(key, uid).history.newest().is_some();
         let acted = self.executor.act(&self.world, subject, actions).await?;
-        let released = before.is_some();
         let was_complete = released && is_ready(environment);
         for action in actions {
             self.tell(environment, &namespace, action, (released, was_complete), &acted);
@@ -359,23 +360,11 @@ impl EnvironmentController {
         environment: &PlatformEnvironment,
         status: &PlatformEnvironmentStatus,
     ) -> Result<(), ReconcileError> {
-        let body = json!({
-            "apiVersion": format!("{GROUP}/{VERSION}"),
-            "kind": Self::KIND,
-            // With the uid: a status is never given to another environment of the same name.
-            "metadata": {"name": &*key.name, "uid": environment.metadata.uid},
-            "status": status,
-        });
-        let api: Api<PlatformEnvironment> = Api::namespaced(self.executor.client().clone(), &key.namespace);
-        let apply = PatchParams::apply(FIELD_MANAGER).force();
-        match api.patch_status(&key.name, &apply, &Patch::Apply(body)).await {
-            Ok(written) => self.world.environments.written_object(written),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-            Err(error) => {
-                return Err(ReconcileError::kubernetes(format!("write the status of PlatformEnvironment {key}"))(
-                    error,
-                ));
-            }
+        let uid = environment.metadata.uid.as_deref();
+        let written = kube_status::apply::<PlatformEnvironment>(self.executor.client(), key, uid, status).await;
+        let action = format!("write the status of PlatformEnvironment {key}");
+        if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
+            self.world.environments.written_object(written);
         }
         Ok(())
     }
@@ -394,19 +383,34 @@ impl Reconciler for EnvironmentController {
 }
 
 /// Puts environments into the queue when something that concerns them changes.
-fn subscribe(world: &Arc<World>, trigger: &Trigger, waiting: &Arc<Waiting>) {
-    let (wake, waiters) = (trigger.clone(), waiting.clone());
+fn subscribe(world: &Arc<World>, trigger: &Trigger, interests: &Arc<Interests<Thing>>) {
+    let waker = || {
+        let (trigger, interests) = (trigger.clone(), interests.clone());
+        move |thing: Thing| interests.in_thing(&thing).into_iter().for_each(|environment| trigger.now(environment))
+    };
+    let (wake, own) = (waker(), trigger.clone());
     world.environments.subscribe(move |key, _, _| {
-        wake.now(key.clone());
-        waiters.wake(&Awaited::Environment(key.clone()), &wake);
+        own.now(key.clone());
+        wake(Thing::Environment(key.clone()));
     });
-    let (wake, waiters) = (trigger.clone(), waiting.clone());
-    world.versions.subscribe(move |key, _, _| waiters.wake(&Awaited::Version(key.clone()), &wake));
-    let (wake, waiters) = (trigger.clone(), waiting.clone());
+    let wake = waker();
+    world.versions.subscribe(move |key, _, _| {
+        wake(Thing::Version(key.clone()));
+        wake(Thing::Versions(key.namespace.clone()));
+    });
+    let (wake, own) = (waker(), trigger.clone());
     world.revisions.subscribe(move |key, _, _| {
         if let Some(environment) = environment_of_revision(key) {
-            waiters.wake(&Awaited::Environment(environment.clone()), &wake);
-            wake.now(environment);
+            own.now(environment.clone());
+            wake(Thing::Environment(environment));
+        }
+    });
+    let wake = waker();
+    world.promotions.subscribe(move |key, old, new| {
+        if old.is_some() != new.is_some()
+            && let Some(target) = old.or(new).and_then(|promotion| target_of(key, promotion))
+        {
+            wake(Thing::Queue(target));
         }
     });
     let (wake, environments) = (trigger.clone(), world.environments.clone());

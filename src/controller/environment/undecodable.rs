@@ -49,6 +49,8 @@ fn for_deletion(stored: DynamicObject) -> PlatformEnvironment {
         ttl: None,
         config: crate::api::Configuration::default(),
         isolation: None,
+        promotion: None,
+        revision_history_limit: crate::api::environment::revision_history_limit(),
         deletion_policy: if retain { DeletionPolicy::Retain } else { DeletionPolicy::Delete },
     };
     let status = serde_json::from_value(stored.data["status"].clone()).ok();
@@ -77,6 +79,10 @@ async fn report(
     };
     // What else the status says stays said: the release in it goes on to apply.
     let mut status = stored.data["status"].clone();
+    if let Value::Object(status) = &mut status {
+        // The planner's field.
+        status.remove("deployment");
+    }
     status["observedGeneration"] = json!(stored.metadata.generation);
     status["conditions"] = json!([condition(READY, "False"), condition(STALLED, "True")]);
     let body = json!({

@@ -1,6 +1,7 @@
-//! The version controller: says what a version's digest is, and that it can be used.
+//! The version controller: says what a version is, whether it is validated and where it is, and keeps it while a revision
+//! names it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{
@@ -11,31 +12,44 @@ use kube::{
 use serde_json::json;
 
 use super::{
+    diffs::Diffs,
     error::ReconcileError,
-    run_loop::{Next, Reconciler},
+    run_loop::{Next, Reconciler, Trigger},
+    world::{Uses, World},
 };
 use crate::{
     api::{
-        Condition, ConditionStatus, Digest, FIELD_MANAGER, GROUP, PlatformVersion, PlatformVersionStatus, VERSION,
-        condition::{READY, Reason},
-        revision::VersionReference,
+        FIELD_MANAGER, PlatformVersion, PlatformVersionStatus, VERSION_FINALIZER,
+        revision::{CategoryChanges, VersionReference},
     },
-    domain::version,
+    domain::{
+        promotion::snapshot::VersionView,
+        version::{self, status::Facts},
+    },
     kube_ext::{
-        cache::{Cache, Record},
+        cache::{Decoded, Record},
+        interest::Interests,
         key::ObjectKey,
+        status,
     },
 };
 
-/// What is kept of a version: its digest and status, not its content.
+/// What becomes of a version's environments is told with this delay: a version that comes into a hundred environments at
+/// once is told of once.
+const CALM: Duration = Duration::from_millis(500);
+
+/// What is kept of a version: all but its content.
 #[derive(Clone, Debug)]
 pub struct VersionRecord(Arc<Kept>);
 
 #[derive(Debug)]
 struct Kept {
-    reference: VersionReference,
+    view: VersionView,
+    parent: Option<String>,
     uid: Option<String>,
+    resource_version: Option<String>,
     generation: Option<i64>,
+    finalizers: Vec<String>,
     status: PlatformVersionStatus,
 }
 
@@ -43,7 +57,13 @@ impl VersionRecord {
     /// The version, bound to its content.
     #[must_use]
     pub fn reference(&self) -> &VersionReference {
-        &self.0.reference
+        &self.0.view.reference
+    }
+
+    /// The version, as a promotion sees it.
+    #[must_use]
+    pub fn view(&self) -> &VersionView {
+        &self.0.view
     }
 }
 
@@ -52,11 +72,21 @@ impl Record for VersionRecord {
 
     fn from_object(object: Self::Object) -> Option<Self> {
         let version = object.0.ok()?;
+        let status = version.status.unwrap_or_default();
+        let digest = version::digest(&version.spec);
         Some(Self(Arc::new(Kept {
-            reference: VersionReference { name: version.spec.version.clone(), digest: version::digest(&version.spec) },
+            view: VersionView {
+                reference: VersionReference { name: version.spec.version, digest },
+                requires: version.spec.requires,
+                validations: status.validations.clone(),
+                terminating: version.metadata.deletion_timestamp.is_some(),
+            },
+            parent: version.spec.parent,
             uid: version.metadata.uid,
+            resource_version: version.metadata.resource_version,
             generation: version.metadata.generation,
-            status: version.status.unwrap_or_default(),
+            finalizers: version.metadata.finalizers.unwrap_or_default(),
+            status,
         })))
     }
 }
@@ -64,14 +94,74 @@ impl Record for VersionRecord {
 /// Reconciles versions.
 pub struct VersionController {
     client: Client,
-    versions: Cache<VersionRecord>,
+    world: Arc<World>,
+    diffs: Arc<Diffs>,
+    /// Versions by their parent.
+    children: Arc<Interests<ObjectKey>>,
 }
 
 impl VersionController {
-    /// A controller over this cache.
+    /// A controller over these caches. `trigger` is put on everything that concerns a version: call this before the caches
+    /// are filled.
     #[must_use]
-    pub fn new(client: Client, versions: Cache<VersionRecord>) -> Self {
-        Self { client, versions }
+    pub fn new(client: Client, world: Arc<World>, diffs: Arc<Diffs>, trigger: &Trigger) -> Self {
+        let children = Arc::new(Interests::default());
+        subscribe(&world, trigger, &children);
+        Self { client, world, diffs, children }
+    }
+
+    /// A version stays while a revision names it: without its content nobody could go back to that revision.
+    async fn hold(&self, key: &ObjectKey, version: &Kept, held: bool) -> Result<(), ReconcileError> {
+        let others = version.finalizers.iter().filter(|finalizer| *finalizer != VERSION_FINALIZER);
+        let finalizers: Vec<&str> = others.map(String::as_str).chain(held.then_some(VERSION_FINALIZER)).collect();
+        let patch = json!({"metadata": {"finalizers": finalizers, "uid": version.uid, "resourceVersion": version.resource_version}});
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api: Api<PlatformVersion> = Api::namespaced(self.client.clone(), &key.namespace);
+        match api.patch(&key.name, &params, &Patch::Merge(patch)).await {
+            Ok(written) if written.metadata.deletion_timestamp.is_none() || !finalizers.is_empty() => {
+                self.world.versions.written(DeserializeGuard(Ok(written)));
+            }
+            Ok(_) => {
+                let uid = version.uid.as_deref().unwrap_or_default().into();
+                self.world.versions.remove_written(key, &uid);
+            }
+            // It changed meanwhile: the watch brings it, and us back here.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => {
+                return Err(ReconcileError::kubernetes(format!("write the finalizers of PlatformVersion {key}"))(
+                    error,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What changed from the parent; `None` while there is none. What was found once stays found: both are immutable.
+    async fn diff(
+        &self,
+        key: &ObjectKey,
+        version: &Kept,
+    ) -> Result<Option<std::collections::BTreeMap<String, CategoryChanges>>, ReconcileError> {
+        let parent = version.parent.as_ref().map(|name| ObjectKey::new(key.namespace.clone(), name.as_str()));
+        self.children.set(key, parent.iter().cloned().collect());
+        let Some(parent) = parent else { return Ok(None) };
+        if version.status.diff.is_some() && version.status.digest == Some(version.view.reference.digest) {
+            return Ok(version.status.diff.clone());
+        }
+        let Some(parent) = self.world.versions.get(&parent) else { return Ok(None) };
+        self.diffs.between(&self.client, &key.namespace, Some(parent.reference()), &version.view.reference).await
+    }
+
+    /// The validations that some environment of the project demands.
+    fn demanded(&self, project: &str) -> BTreeSet<String> {
+        let mut demanded = BTreeSet::new();
+        self.world.environments.for_each_in(project, |_, held| {
+            if let Decoded::Valid(environment) = &held.value {
+                let rules = environment.spec.promotion.iter();
+                demanded.extend(rules.flat_map(|rules| rules.validations.iter().cloned()));
+            }
+        });
+        demanded
     }
 }
 
@@ -79,53 +169,77 @@ impl Reconciler for VersionController {
     const KIND: &'static str = "PlatformVersion";
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
-        let Some(VersionRecord(version)) = self.versions.get(key) else { return Ok(Next::AwaitChange) };
-        let status = status(&version.reference.digest, version.generation, &version.status, Timestamp::now());
-        if status == version.status {
+        let Some(VersionRecord(version)) = self.world.versions.get(key) else {
+            self.children.set(key, BTreeSet::new());
             return Ok(Next::AwaitChange);
+        };
+        let Uses { environments, revisions } = self.world.uses(key);
+        let terminating = version.view.terminating;
+        let held = version.finalizers.iter().any(|finalizer| finalizer == VERSION_FINALIZER);
+        let needed = !terminating || !revisions.is_empty();
+        // A finalizer cannot be added to what is being deleted already.
+        if held != needed && (held || !terminating) {
+            self.hold(key, &version, needed).await?;
+            return Ok(Next::After(Duration::ZERO));
         }
-        let body = json!({
-            "apiVersion": format!("{GROUP}/{VERSION}"),
-            "kind": Self::KIND,
-            "metadata": {"name": &*key.name, "uid": version.uid},
-            "status": status,
-        });
-        let api: Api<PlatformVersion> = Api::namespaced(self.client.clone(), &key.namespace);
-        let apply = PatchParams::apply(FIELD_MANAGER).force();
-        match api.patch_status(&key.name, &apply, &Patch::Apply(body)).await {
-            Ok(written) => self.versions.written(DeserializeGuard(Ok(written))),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-            Err(error) => {
-                return Err(ReconcileError::kubernetes(format!("write the status of PlatformVersion {key}"))(error));
+        let facts = Facts {
+            generation: version.generation,
+            terminating,
+            digest: version.view.reference.digest,
+            parent: version.parent.as_deref(),
+            diff: self.diff(key, &version).await?,
+            demanded: self.demanded(&key.namespace),
+            environments,
+            revisions,
+            old: &version.status,
+            now: Timestamp::now(),
+        };
+        let (report, wake) = version::status::report(&facts);
+        if report != version::status::ours(&version.status) {
+            let written = status::apply::<PlatformVersion>(&self.client, key, version.uid.as_deref(), &report).await;
+            let action = format!("write the status of PlatformVersion {key}");
+            if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
+                self.world.versions.written(DeserializeGuard(Ok(written)));
             }
         }
-        Ok(Next::AwaitChange)
+        let until = |wake: Timestamp| Duration::try_from(wake.duration_since(facts.now)).unwrap_or(Duration::ZERO);
+        Ok(wake.map_or(Next::AwaitChange, |wake| Next::After(until(wake))))
     }
 
     fn generation(&self, key: &ObjectKey) -> Option<i64> {
-        self.versions.get(key)?.0.generation
+        self.world.versions.get(key)?.0.generation
     }
 }
 
-/// The status of a version with this digest.
-fn status(
-    digest: &Digest,
-    generation: Option<i64>,
-    old: &PlatformVersionStatus,
-    now: Timestamp,
-) -> PlatformVersionStatus {
-    let was_ready = old.conditions.iter().find(|found| found.r#type == READY && found.status == ConditionStatus::True);
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    PlatformVersionStatus {
-        observed_generation: generation,
-        digest: Some(*digest),
-        conditions: vec![Condition {
-            r#type: READY.to_owned(),
-            status: ConditionStatus::True,
-            observed_generation: generation,
-            last_transition_time: was_ready.map_or(now, |ready| ready.last_transition_time),
-            reason: Reason::AsIntended.as_str().to_owned(),
-            message: "The version can be used".to_owned(),
-        }],
-    }
+/// Puts versions into the queue when something that concerns them changes.
+fn subscribe(world: &Arc<World>, trigger: &Trigger, children: &Arc<Interests<ObjectKey>>) {
+    let (wake, by_parent) = (trigger.clone(), children.clone());
+    world.versions.subscribe(move |key, old, new| {
+        wake.now(key.clone());
+        // A parent that is there now, and was not, or the other way round.
+        if old.is_some() != new.is_some() {
+            by_parent.in_thing(key).into_iter().for_each(|child| wake.now(child));
+        }
+    });
+    let (wake, caches) = (trigger.clone(), Arc::downgrade(world));
+    world.revisions.subscribe(move |key, old, new| {
+        let Some(caches) = caches.upgrade() else { return };
+        let Some(environment) = super::world::environment_of_revision(key) else { return };
+        let entries = old.into_iter().chain(new);
+        let mut versions: BTreeSet<ObjectKey> = entries.filter_map(|entry| entry.version_in(&key.namespace)).collect();
+        versions.extend(caches.version_before_the_newest(&environment));
+        versions.into_iter().for_each(|version| wake.after(version, CALM));
+    });
+    let (wake, versions) = (trigger.clone(), world.versions.clone());
+    world.environments.subscribe(move |key, old, new| {
+        let demands = |decoded: Option<&Decoded<crate::api::PlatformEnvironment>>| match decoded {
+            Some(Decoded::Valid(environment)) => {
+                environment.spec.promotion.as_ref().map(|rules| rules.validations.clone()).unwrap_or_default()
+            }
+            _ => vec![],
+        };
+        if demands(old) != demands(new) {
+            versions.for_each_in(&key.namespace, |version, _| wake.after(version.clone(), CALM));
+        }
+    });
 }

@@ -434,6 +434,7 @@ mod tests {
             config_digest: digest,
             variables: variables_name(&digest),
             flags: flags_name(&digest),
+            state: crate::api::ReleaseState::ReadyForDeploy,
             since: jiff::Timestamp::UNIX_EPOCH,
         };
         let [variables, _] = release_children(OWNER, &release, &config);

@@ -11,6 +11,8 @@ use serde::Serialize;
 use crate::{
     api::{
         Configuration, Digest, Flag, RevisionNumber, Variable,
+        environment::{DivergedKey, KeyKind},
+        promotion::CarriedConfiguration,
         revision::{
             Changes, DeclaredConfiguration, EffectiveConfiguration, EffectiveFlag, EffectiveVariable, KeyChanges,
         },
@@ -72,10 +74,53 @@ pub fn inherited(base: &EffectiveConfiguration) -> EffectiveConfiguration {
     config
 }
 
+/// The configuration with some entries of another environment's, by name, brought by this revision. A reference to a
+/// secret is relative to its environment, so in the target it means the target's own secret.
+///
+/// Fails with the names that the other environment does not have.
+pub fn carried(
+    into: &EffectiveConfiguration,
+    from: &EffectiveConfiguration,
+    what: &CarriedConfiguration,
+    revision: RevisionNumber,
+) -> Result<EffectiveConfiguration, Vec<String>> {
+    let variables = carry(&into.variables, &from.variables, &what.variables, revision);
+    let flags = carry(&into.flags, &from.flags, &what.flags, revision);
+    match (variables, flags) {
+        (Ok(variables), Ok(flags)) => Ok(EffectiveConfiguration { variables, flags }),
+        (variables, flags) => Err(variables.err().into_iter().chain(flags.err()).flatten().collect()),
+    }
+}
+
+/// The configuration of an earlier revision, brought back by this one. What is the same now keeps who brought it.
+#[must_use]
+pub fn restored(
+    current: &EffectiveConfiguration,
+    earlier: &EffectiveConfiguration,
+    revision: RevisionNumber,
+) -> EffectiveConfiguration {
+    EffectiveConfiguration {
+        variables: restore(&current.variables, &earlier.variables, revision),
+        flags: restore(&current.flags, &earlier.flags, revision),
+    }
+}
+
+/// Keys of `spec.config` that have another value than it says, each with the revision that brought it.
+#[must_use]
+pub fn diverged(declared: &DeclaredConfiguration, config: &EffectiveConfiguration) -> Vec<DivergedKey> {
+    let mut diverged = differing(KeyKind::Variable, &declared.variables, &config.variables);
+    diverged.extend(differing(KeyKind::Flag, &declared.flags, &config.flags));
+    diverged
+}
+
 /// What changed from one configuration to another.
 #[must_use]
 pub fn changes(from: &EffectiveConfiguration, to: &EffectiveConfiguration) -> Changes {
-    Changes { variables: compare(&from.variables, &to.variables), flags: compare(&from.flags, &to.flags) }
+    Changes {
+        content: BTreeMap::new(),
+        variables: compare(&from.variables, &to.variables),
+        flags: compare(&from.flags, &to.flags),
+    }
 }
 
 /// An entry of a configuration, known by its name.
@@ -84,6 +129,7 @@ trait Entry: Clone {
     type Declared: Clone + PartialEq + Serialize;
 
     fn name(&self) -> &str;
+    fn since(&self) -> RevisionNumber;
     fn content(&self) -> Self::Declared;
     fn brought_by(declared: &Self::Declared, revision: RevisionNumber) -> Self;
     fn name_of(declared: &Self::Declared) -> &str;
@@ -94,6 +140,10 @@ impl Entry for EffectiveVariable {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn since(&self) -> RevisionNumber {
+        self.since
     }
 
     fn content(&self) -> Variable {
@@ -115,6 +165,10 @@ impl Entry for EffectiveFlag {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn since(&self) -> RevisionNumber {
+        self.since
     }
 
     fn content(&self) -> Flag {
@@ -146,6 +200,42 @@ fn join<E: Entry>(
         result.insert(E::name_of(declared), entry);
     }
     result.into_values().collect()
+}
+
+fn carry<E: Entry>(into: &[E], from: &[E], names: &[String], revision: RevisionNumber) -> Result<Vec<E>, Vec<String>> {
+    let there: BTreeMap<&str, &E> = from.iter().map(|entry| (entry.name(), entry)).collect();
+    let missing: Vec<String> = names.iter().filter(|name| !there.contains_key(name.as_str())).cloned().collect();
+    if !missing.is_empty() {
+        return Err(missing);
+    }
+    let mut result: BTreeMap<&str, E> = into.iter().map(|entry| (entry.name(), entry.clone())).collect();
+    for (name, entry) in names.iter().filter_map(|name| there.get_key_value(name.as_str())) {
+        let content = entry.content();
+        if result.get(name).is_none_or(|present| present.content() != content) {
+            result.insert(name, E::brought_by(&content, revision));
+        }
+    }
+    Ok(result.into_values().collect())
+}
+
+fn restore<E: Entry>(current: &[E], earlier: &[E], revision: RevisionNumber) -> Vec<E> {
+    let now: BTreeMap<&str, &E> = current.iter().map(|entry| (entry.name(), entry)).collect();
+    let same = |entry: &E| now.get(entry.name()).filter(|present| present.content() == entry.content());
+    let of = |entry: &E| same(entry).map_or_else(|| E::brought_by(&entry.content(), revision), |same| (*same).clone());
+    earlier.iter().map(of).collect()
+}
+
+fn differing<E: Entry>(kind: KeyKind, declared: &BTreeMap<String, Digest>, config: &[E]) -> Vec<DivergedKey> {
+    let there: BTreeMap<&str, &E> = config.iter().map(|entry| (entry.name(), entry)).collect();
+    let differs = |(name, digest): &(&String, &Digest)| {
+        there.get(name.as_str()).is_none_or(|entry| canonical::digest(&entry.content()) != **digest)
+    };
+    let key = |(name, _): (&String, &Digest)| DivergedKey {
+        kind,
+        name: name.clone(),
+        revision: there.get(name.as_str()).map(|entry| entry.since()),
+    };
+    declared.iter().filter(differs).map(key).collect()
 }
 
 fn compare<E: Entry>(from: &[E], to: &[E]) -> KeyChanges {
@@ -214,6 +304,36 @@ mod tests {
         assert_eq!(values(&edited), [("BETA", false), ("NEW", true)]);
     }
 
+    #[test]
+    fn what_is_carried_along_comes_with_its_revision_and_nothing_else_does() {
+        let (production, staging) =
+            (from_nothing(&spec(&[("BETA", false)])), from_nothing(&spec(&[("BETA", true), ("DARK", true)])));
+        let what = CarriedConfiguration { variables: vec![], flags: vec!["BETA".to_owned()] };
+        let carried = carried(&production, &staging, &what, FIRST.next()).unwrap();
+        assert_eq!(values(&carried), [("BETA", true)]);
+        assert_eq!(carried.flags[0].since, FIRST.next());
+    }
+
+    #[test]
+    fn what_the_source_does_not_have_cannot_be_carried_and_is_named() {
+        let what = CarriedConfiguration { variables: vec!["API_KEY".to_owned()], flags: vec!["BETA".to_owned()] };
+        let nothing = EffectiveConfiguration::default();
+        assert_eq!(carried(&nothing, &nothing, &what, FIRST).unwrap_err(), ["API_KEY", "BETA"]);
+    }
+
+    #[test]
+    fn what_a_rollback_brought_back_is_listed_until_spec_says_otherwise() {
+        let (old, new) = (spec(&[("BETA", false)]), spec(&[("BETA", true), ("NEW", true)]));
+        let first = from_nothing(&old);
+        let second = merge(&new, &declared(&old), &first, FIRST.next());
+        assert_eq!(diverged(&declared(&new), &second), []);
+        let third = FIRST.next().next();
+        let back = restored(&second, &first, third);
+        assert_eq!(values(&back), [("BETA", false)]);
+        let key = |name: &str, revision| DivergedKey { kind: KeyKind::Flag, name: name.to_owned(), revision };
+        assert_eq!(diverged(&declared(&new), &back), [key("BETA", Some(third)), key("NEW", None)]);
+    }
+
     fn configurations() -> impl Strategy<Value = Configuration> {
         proptest::collection::btree_map("[A-D]", any::<bool>(), 0..4).prop_map(|flags| Configuration {
             variables: vec![],
@@ -226,6 +346,30 @@ mod tests {
         fn merging_what_was_seen_already_changes_nothing(old in configurations(), base in configurations()) {
             let current = from_nothing(&base);
             prop_assert_eq!(merge(&old, &declared(&old), &current, FIRST.next()), current);
+        }
+
+        #[test]
+        fn restoring_what_applies_changes_nothing(config in configurations()) {
+            let current = from_nothing(&config);
+            prop_assert_eq!(restored(&current, &current, FIRST.next()), current);
+        }
+
+        #[test]
+        fn a_rollback_has_exactly_the_values_of_the_revision_that_it_restores(one in configurations(), other in configurations()) {
+            let (one, other) = (from_nothing(&one), from_nothing(&other));
+            prop_assert_eq!(digest(&restored(&one, &other, FIRST.next())), digest(&other));
+        }
+
+        #[test]
+        fn carrying_key_by_key_or_all_at_once_is_the_same(into in configurations(), from in configurations()) {
+            let (into, from) = (from_nothing(&into), from_nothing(&from));
+            let names: Vec<String> = from.flags.iter().map(|flag| flag.name.clone()).collect();
+            let carry = |into: &EffectiveConfiguration, flags: Vec<String>| {
+                carried(into, &from, &CarriedConfiguration { variables: vec![], flags }, FIRST.next()).unwrap()
+            };
+            let at_once = carry(&into, names.clone());
+            let one_by_one = names.into_iter().rev().fold(into, |into, name| carry(&into, vec![name]));
+            prop_assert_eq!(one_by_one, at_once);
         }
 
         #[test]

@@ -4,23 +4,13 @@
 //! Events about writes are made where the write is known.
 
 use super::{children::ChildId, snapshot::Difference};
-use crate::api::{
-    Condition, ConditionStatus, EnvironmentPhase, EnvironmentRevisionSpec, PlatformEnvironmentStatus,
-    condition::{EXPIRING, READY, RECONCILING, Reason, STALLED},
+use crate::{
+    api::{
+        Cause, Condition, ConditionStatus, EnvironmentPhase, EnvironmentRevisionSpec, PlatformEnvironmentStatus,
+        condition::{EXPIRING, READY, RECONCILING, Reason, STALLED},
+    },
+    domain::event::{Event, shortened},
 };
-
-/// Something that happened to an environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Whether a person should look.
-    pub warning: bool,
-    /// One word for programs.
-    pub reason: String,
-    /// What was done or attempted.
-    pub action: &'static str,
-    /// A sentence for people.
-    pub note: String,
-}
 
 /// What changed from one status to the next.
 #[must_use]
@@ -78,10 +68,12 @@ fn find<'a>(conditions: &'a [Condition], name: &str) -> Option<&'a Condition> {
 #[must_use]
 pub fn of_revision(record: &EnvironmentRevisionSpec) -> Event {
     let version = record.version.as_ref().map_or("no version", |version| &version.name);
-    let base = record
-        .base
-        .as_ref()
-        .map_or(String::new(), |base| format!(" cloned from {}-{}", base.environment, base.revision));
+    let how = if record.cause == Cause::Cloned { "cloned" } else { "promoted" };
+    let base = match (record.restores, &record.base) {
+        (Some(restored), _) => format!(" restores revision {restored}"),
+        (None, Some(base)) => format!(" {how} from {}-{}", base.environment, base.revision),
+        (None, None) => String::new(),
+    };
     let mut changed: Vec<String> = vec![];
     for (what, changes) in [("variables", &record.changes.variables), ("flags", &record.changes.flags)] {
         for (how, names) in [("added", &changes.added), ("removed", &changes.removed), ("changed", &changes.changed)] {
@@ -116,15 +108,4 @@ pub fn of_retained(namespace: &str) -> Event {
         "The namespace {namespace} stays as it is, because deletionPolicy is Retain; nobody manages it any longer"
     );
     Event { warning: false, reason: "Retained".into(), action: "Delete", note }
-}
-
-/// The API server takes 1024 bytes (events.k8s.io/v1).
-fn shortened(mut note: String) -> String {
-    const MOST: usize = 1000;
-    if note.len() > MOST {
-        let end = (0..=MOST).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0);
-        note.truncate(end);
-        note.push('…');
-    }
-    note
 }

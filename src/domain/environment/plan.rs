@@ -19,10 +19,15 @@ use super::{
 };
 use crate::{
     api::{
-        EnvironmentRevisionSpec, FINALIZER, PlatformEnvironmentStatus, Release,
+        EnvironmentRevisionSpec, FINALIZER, PlatformEnvironmentStatus, Promotion, Release, RevisionNumber,
         condition::{self, Reason},
+        revision::DeploymentOutcome,
     },
-    domain::{revision::RevisionRecord, uid::Uid},
+    domain::{
+        promotion::auto,
+        revision::{outcome, retention},
+        uid::Uid,
+    },
 };
 
 /// What to do next.
@@ -64,6 +69,12 @@ pub enum Action {
     CreateRevision(Box<EnvironmentRevisionSpec>),
     /// Delete the environment's history.
     DeleteRevisions,
+    /// Delete revisions that the history needs no longer.
+    PruneRevisions(Vec<RevisionNumber>),
+    /// Write down how the deployment of a revision goes.
+    RecordOutcome(RevisionNumber, DeploymentOutcome),
+    /// A promotion is due by itself.
+    CreatePromotion(Box<Promotion>),
 }
 
 /// The report of a plan that has nothing left to do.
@@ -179,7 +190,7 @@ fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
     if let Ok(Proposal::Read(name)) = proposal {
         return Ok(Some(Step::Read(Read::Revision(name))));
     }
-    let started = snapshot.latest.is_some();
+    let started = snapshot.latest().is_some();
     if let (false, Err(hold)) = (started, &proposal) {
         return Err(hold.clone());
     }
@@ -206,7 +217,7 @@ fn release_step(
         Ok(Proposal::Commit(record)) => {
             work.add(repairs(snapshot, &children::release_children(owner, &release::of(record), &record.config)));
         }
-        Ok(Proposal::Keep(release)) if !content_is_there(snapshot, release) => {
+        Ok(Proposal::Keep(release, _)) if !content_is_there(snapshot, release) => {
             let name = naming::revision(snapshot.name(), release.revision);
             let Some(revision) = release::read(snapshot, &name)? else {
                 return Ok(Some(Step::Read(Read::Revision(name))));
@@ -224,16 +235,36 @@ fn release_step(
             findings.config_intact = Some(false);
             Ok(Some(Step::Act(vec![Action::CreateRevision(record)])))
         }
-        Proposal::Keep(release) => {
+        Proposal::Keep(release, pending) => {
+            findings.pending_config = pending;
             let pointer = children::release_pointer(owner, &release);
             let pointing = repairs(snapshot, std::slice::from_ref(&pointer));
             findings.config_intact = Some(pointing.is_done());
             match pointing.step()? {
-                None => surplus_content(snapshot, &release, &pointer).step(),
+                None => Ok(follow_up(snapshot, &release, &pointer)),
                 step => Ok(step),
             }
         }
     }
+}
+
+/// The release is published. What was reported of it is written down, what nobody needs any longer is cleared away, and
+/// what is due by itself is asked for.
+fn follow_up(snapshot: &Snapshot<'_>, release: &Release, pointer: &Intent) -> Option<Step> {
+    let mut actions = surplus_content(snapshot, release, pointer).actions;
+    let report = snapshot.environment.status.as_ref().and_then(|status| status.deployment.as_ref());
+    if let Some(latest) = snapshot.latest()
+        && let Some(outcome) = outcome::after(latest.number, latest.outcome.as_ref(), report, snapshot.now)
+    {
+        actions.push(Action::RecordOutcome(latest.number, outcome));
+    }
+    let surplus = retention::surplus(&snapshot.history, &snapshot.asked);
+    if !surplus.is_empty() {
+        actions.push(Action::PruneRevisions(surplus));
+    }
+    let due = snapshot.auto.as_ref().and_then(|inputs| auto::due(snapshot.environment, &snapshot.history, inputs));
+    actions.extend(due.map(|promotion| Action::CreatePromotion(Box::new(promotion))));
+    (!actions.is_empty()).then_some(Step::Act(actions))
 }
 
 /// Whether the environment carries our finalizer.
@@ -312,12 +343,13 @@ fn isolation_work(snapshot: &Snapshot<'_>, intents: &Intents) -> Work {
     work
 }
 
-/// Content that neither the release nor the one before it points at. The one before stays for applications that have
-/// not followed the pointer yet.
+/// Content that nothing needs: not the release, nor the one before it, for applications that have not followed the
+/// pointer yet, nor the last one that was deployed well, to which people may want to go back.
 fn surplus_content(snapshot: &Snapshot<'_>, release: &Release, pointer: &Intent) -> Work {
-    let before = snapshot.previous.as_deref().map(RevisionRecord::release);
-    let kept = [Some(release), before.as_ref()].into_iter().flatten();
-    let mut wanted: BTreeSet<&str> = kept.flat_map(|kept| [kept.variables.as_str(), kept.flags.as_str()]).collect();
+    let kept = [snapshot.history.previous(), snapshot.history.last_good()].into_iter().flatten();
+    let kept: Vec<Release> = kept.map(|record| record.release()).chain([release.clone()]).collect();
+    let mut wanted: BTreeSet<&str> =
+        kept.iter().flat_map(|kept| [kept.variables.as_str(), kept.flags.as_str()]).collect();
     wanted.insert(&pointer.id.name);
     let surplus = |child: &Child| child.id.kind == ChildKind::ConfigMap && !wanted.contains(child.id.name.as_str());
     Work { actions: deletions(snapshot, surplus).collect(), hold: None }

@@ -10,19 +10,22 @@ use crate::{
         ANNOTATION_CHANGED_BY, ANNOTATION_CREATED_BY, Cause, Digest, EnvironmentRevision, EnvironmentRevisionSpec,
         Release, RevisionNumber,
         condition::{self, Reason},
+        environment::ConfigurationChanges,
         revision::{DeclaredConfiguration, EffectiveConfiguration, RevisionReference, VersionReference},
+        rules::ConfigChanges,
     },
     domain::{
         canonical,
-        revision::{RevisionRecord, chain},
+        conditions::whole_seconds,
+        revision::{RevisionRecord, chain, retention},
     },
 };
 
 /// What should become of the release.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Proposal {
-    /// It is as it should be.
-    Keep(Release),
+    /// It is as it should be. Edits of `spec.config` may wait for a promotion.
+    Keep(Release, Option<ConfigurationChanges>),
     /// Make this revision.
     Commit(Box<EnvironmentRevisionSpec>),
     /// Nobody can say before this revision, by name, was read.
@@ -57,7 +60,7 @@ pub fn propose(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
         let found = read(snapshot, &name)?;
         return if found.is_none() { Ok(Proposal::Read(name)) } else { Err(not_in_history(&name)) };
     }
-    match &snapshot.latest {
+    match snapshot.latest() {
         None => first(snapshot),
         Some(latest) => following(snapshot, latest),
     }
@@ -76,7 +79,7 @@ pub fn read<'a>(snapshot: &'a Snapshot<'_>, name: &str) -> Result<Option<&'a Env
 /// the cache is behind. To go by what is left would roll back without a word, and use a number twice.
 fn ahead_of_history(snapshot: &Snapshot<'_>) -> Option<String> {
     let said = snapshot.environment.status.as_ref()?.release.as_ref()?.revision;
-    let known = snapshot.latest.as_ref().is_some_and(|latest| latest.number >= said);
+    let known = snapshot.latest().is_some_and(|latest| latest.number >= said);
     (!known).then(|| naming::revision(snapshot.name(), said))
 }
 
@@ -124,8 +127,17 @@ fn first(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
         config: merged,
         declared: config::declared(spec),
         changes,
+        promotion: None,
+        restores: None,
+        vetoes: None,
+        emergency: false,
+        gates: vec![],
+        plan_digest: None,
+        confirmations: vec![],
+        reason: None,
+        retained_from: None,
         actor: actor(snapshot, ANNOTATION_CREATED_BY),
-        timestamp: whole_seconds(snapshot),
+        timestamp: whole_seconds(snapshot.now),
         previous: None,
         digest: Digest::of(b""),
     }))))
@@ -189,12 +201,17 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
     // newer one is on its way.
     let behind = generation(snapshot) <= latest.generation;
     if behind || canonical::digest(&declared) == latest.declared_digest {
-        return Ok(Proposal::Keep(latest.release()));
+        return Ok(Proposal::Keep(latest.release(), None));
     }
     let name = naming::revision(snapshot.name(), latest.number);
     let Some(current) = read(snapshot, &name)? else { return Ok(Proposal::Read(name)) };
     let number = latest.number.next();
     let merged = config::merge(spec, &current.spec.declared, &current.spec.config, number);
+    let changes = config::changes(&current.spec.config, &merged);
+    if changes_wait(snapshot) {
+        let pending = ConfigurationChanges { variables: changes.variables, flags: changes.flags };
+        return Ok(Proposal::Keep(latest.release(), Some(pending)));
+    }
     Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
         environment: snapshot.name().to_owned(),
         environment_uid: snapshot.uid().to_owned(),
@@ -204,14 +221,29 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
         base: None,
         version: latest.version.clone(),
         config_digest: config::digest(&merged),
-        changes: config::changes(&current.spec.config, &merged),
+        changes,
         config: merged,
         declared,
+        promotion: None,
+        restores: None,
+        vetoes: None,
+        emergency: false,
+        gates: vec![],
+        plan_digest: None,
+        confirmations: vec![],
+        reason: None,
+        retained_from: retention::retained_from(&snapshot.history, snapshot.environment.spec.revision_history_limit),
         actor: actor(snapshot, ANNOTATION_CHANGED_BY),
-        timestamp: whole_seconds(snapshot),
+        timestamp: whole_seconds(snapshot.now),
         previous: Some(latest.digest),
         digest: Digest::of(b""),
     }))))
+}
+
+/// Whether edits of `spec.config` wait for a promotion.
+fn changes_wait(snapshot: &Snapshot<'_>) -> bool {
+    let spec = &snapshot.environment.spec;
+    ConfigChanges::effective(spec.class, spec.promotion.as_ref()) == ConfigChanges::Promoted
 }
 
 fn generation(snapshot: &Snapshot<'_>) -> i64 {
@@ -223,9 +255,4 @@ fn actor(snapshot: &Snapshot<'_>, annotation: &str) -> String {
     let annotations = snapshot.environment.metadata.annotations.as_ref();
     let stamped = annotations.and_then(|annotations| annotations.get(annotation));
     stamped.filter(|actor| !actor.is_empty()).map_or("unknown", String::as_str).chars().take(512).collect()
-}
-
-/// Kubernetes keeps whole seconds.
-fn whole_seconds(snapshot: &Snapshot<'_>) -> jiff::Timestamp {
-    jiff::Timestamp::from_second(snapshot.now.as_second()).unwrap_or(snapshot.now)
 }

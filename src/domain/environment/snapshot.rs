@@ -1,6 +1,9 @@
 //! What is known about an environment at one moment: the only thing that a plan is made of.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -10,8 +13,13 @@ use super::{
     ownership::{OtherManager, OwnedFields},
 };
 use crate::{
-    api::{EnvironmentRevision, PlatformEnvironment, condition::Reason, revision::VersionReference},
-    domain::{revision::RevisionRecord, settings::Settings, uid::Uid},
+    api::{EnvironmentRevision, PlatformEnvironment, RevisionNumber, condition::Reason, revision::VersionReference},
+    domain::{
+        promotion::auto,
+        revision::{History, RevisionRecord},
+        settings::Settings,
+        uid::Uid,
+    },
 };
 
 /// Everything that a plan looks at.
@@ -23,16 +31,18 @@ pub struct Snapshot<'a> {
     pub project_id: Option<Arc<str>>,
     /// The platform team's decisions.
     pub settings: &'a Settings,
-    /// The environment's newest revision.
-    pub latest: Option<Arc<RevisionRecord>>,
-    /// The revision before the newest.
-    pub previous: Option<Arc<RevisionRecord>>,
+    /// The environment's kept revisions.
+    pub history: History,
     /// The name of a revision that is newer than these and cannot be read.
     pub unreadable: Option<String>,
     /// Revisions of a former environment of the same name are still there.
     pub former_history: bool,
     /// What `spec.baseFrom` names, as long as there is no revision yet.
     pub base: Base,
+    /// Revisions that promotions on their way would roll back to.
+    pub asked: BTreeSet<RevisionNumber>,
+    /// What a promotion could be made of that is due by itself; only where the rules ask for such.
+    pub auto: Option<auto::Inputs>,
     /// Revisions with their whole configuration, by name, as far as the plan asked for them; `None` if there is none
     /// of that name.
     pub revisions: &'a BTreeMap<String, Option<EnvironmentRevision>>,
@@ -59,6 +69,12 @@ impl Snapshot<'_> {
     #[must_use]
     pub fn name(&self) -> &str {
         self.environment.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The environment's newest revision.
+    #[must_use]
+    pub fn latest(&self) -> Option<&RevisionRecord> {
+        self.history.newest().map(AsRef::as_ref)
     }
 
     /// The environment's UID.

@@ -3,16 +3,18 @@
 //! It is made from the snapshot alone and holds no moving time, so that the same state always gives the same status
 //! and nothing is written when nothing changed.
 
-use jiff::Timestamp;
-
 use super::{plan::Hold, snapshot::Snapshot, ttl::Expiry};
 use crate::{
     api::{
         Condition, ConditionStatus, EnvironmentPhase, PlatformEnvironmentStatus, Release,
-        condition::{CONFIG_READY, EXPIRING, ISOLATED, NAMESPACE_READY, READY, RECONCILING, Reason, STALLED},
+        condition::{
+            CONFIG_DIVERGED, CONFIG_PENDING, CONFIG_READY, EXPIRING, ISOLATED, NAMESPACE_READY, READY, RECONCILING,
+            Reason, STALLED,
+        },
+        environment::{ConfigurationChanges, DivergedKey},
         isolation::EffectiveIsolation,
     },
-    domain::revision::RevisionRecord,
+    domain::{conditions::Conditions, revision::RevisionRecord},
 };
 
 /// What planning found out on its way. What it did not get to is `None`, and stays as it was last reported.
@@ -30,6 +32,8 @@ pub struct Findings {
     pub isolation_intact: Option<bool>,
     /// The release is recorded and readable in the namespace.
     pub config_intact: Option<bool>,
+    /// Edits of `spec.config` that wait for a promotion.
+    pub pending_config: Option<ConfigurationChanges>,
 }
 
 /// The status of this snapshot. Without a hold everything is as intended.
@@ -37,7 +41,7 @@ pub struct Findings {
 pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>) -> PlatformEnvironmentStatus {
     let old = snapshot.environment.status.clone().unwrap_or_default();
     let terminating = snapshot.environment.metadata.deletion_timestamp.is_some();
-    let release = newest(old.release.clone(), snapshot.latest.as_deref().map(RevisionRecord::release));
+    let release = newest(old.release.clone(), snapshot.latest().map(RevisionRecord::release));
     let expiring = findings.expiry.filter(|expiry| snapshot.now >= expiry.warn_at);
     let phase = phase(terminating, hold, release.is_some(), expiring.is_some());
     PlatformEnvironmentStatus {
@@ -47,6 +51,11 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
         url: Some(snapshot.url()),
         expires_at: findings.expiry.map(|expiry| expiry.at).or(if terminating { old.expires_at } else { None }),
         release,
+        // The planner's field.
+        deployment: None,
+        pending_config: findings.pending_config.clone(),
+        diverged: diverged(snapshot),
+        vetoes: snapshot.history.vetoes(),
         isolation: findings.isolation.clone().or(if terminating { old.isolation.clone() } else { None }),
         conditions: conditions(snapshot, findings, hold, expiring, &old.conditions),
     }
@@ -55,7 +64,18 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
 /// The part of a stored status that is ours: others may add conditions of their own, and report beside us.
 #[must_use]
 pub fn ours(mut stored: PlatformEnvironmentStatus) -> PlatformEnvironmentStatus {
-    let known = [READY, RECONCILING, STALLED, NAMESPACE_READY, ISOLATED, CONFIG_READY, EXPIRING];
+    let known = [
+        READY,
+        RECONCILING,
+        STALLED,
+        NAMESPACE_READY,
+        ISOLATED,
+        CONFIG_READY,
+        CONFIG_DIVERGED,
+        CONFIG_PENDING,
+        EXPIRING,
+    ];
+    stored.deployment = None;
     stored.conditions.retain(|condition| known.contains(&condition.r#type.as_str()));
     stored
 }
@@ -84,7 +104,7 @@ fn conditions(
     expiring: Option<Expiry>,
     old: &[Condition],
 ) -> Vec<Condition> {
-    let mut list = List { snapshot, old, conditions: vec![] };
+    let mut list = List(Conditions::new(old, snapshot.environment.metadata.generation, snapshot.now));
     let ready = || ready_message(snapshot, findings);
     match hold {
         None => list.put(READY, ConditionStatus::True, Reason::AsIntended, ready()),
@@ -107,36 +127,77 @@ fn conditions(
         hold,
         "Version and configuration are recorded and readable in the namespace",
     );
+    if let Some(pending) = &findings.pending_config {
+        list.put(CONFIG_PENDING, ConditionStatus::True, Reason::ConfigPending, pending_message(snapshot, pending));
+    }
+    let diverged = diverged(snapshot);
+    if !diverged.is_empty() {
+        list.put(CONFIG_DIVERGED, ConditionStatus::True, Reason::ConfigDiverged, diverged_message(&diverged));
+    }
     if let Some(expiry) = expiring {
         let message =
             format!("The environment will be deleted at {}; to keep it longer, raise spec.ttl before then", expiry.at);
         list.put(EXPIRING, ConditionStatus::True, Reason::TtlEndsSoon, message);
     }
-    list.conditions
+    list.0.into_inner()
+}
+
+/// How many keys the status lists, as in the schema.
+const MOST_KEYS: usize = 512;
+/// How many names stand in a sentence.
+const MOST_NAMES: usize = 8;
+
+fn diverged(snapshot: &Snapshot<'_>) -> Vec<DivergedKey> {
+    snapshot.latest().map_or(vec![], |latest| latest.diverged.iter().take(MOST_KEYS).cloned().collect())
+}
+
+fn diverged_message(keys: &[DivergedKey]) -> String {
+    let name = |key: &DivergedKey| match key.revision {
+        Some(revision) => format!("{} (revision {revision})", key.name),
+        None => format!("{} (removed)", key.name),
+    };
+    let names = some_of(keys.iter().map(name).collect());
+    format!(
+        "Promotions or rollbacks brought other values than spec.config says: {names}; edit these keys in spec.config to change them"
+    )
+}
+
+fn pending_message(snapshot: &Snapshot<'_>, pending: &ConfigurationChanges) -> String {
+    let all = [&pending.variables, &pending.flags];
+    let names =
+        all.into_iter().flat_map(|changes| changes.added.iter().chain(&changes.removed).chain(&changes.changed));
+    let names: Vec<String> = names.cloned().collect();
+    let what = if names.is_empty() { "changes of no value".to_owned() } else { some_of(names) };
+    format!(
+        "Edits of spec.config wait for a promotion: {what}. Create a Promotion with target {} and source.pendingConfig: true",
+        snapshot.name()
+    )
+}
+
+fn some_of(mut names: Vec<String>) -> String {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    names.truncate(MOST_NAMES);
+    let names = names.join(", ");
+    if more > 0 { format!("{names} and {more} more") } else { names }
 }
 
 fn ready_message(snapshot: &Snapshot<'_>, findings: &Findings) -> String {
     let namespace = findings.namespace.as_deref().unwrap_or_default();
-    let version = snapshot.latest.as_ref().and_then(|latest| latest.version.as_ref());
+    let version = snapshot.latest().and_then(|latest| latest.version.as_ref());
     match version {
         Some(version) => format!("{} is released in {namespace}", version.name),
         None => format!("{namespace} is ready and has no version yet"),
     }
 }
 
-/// Conditions in the making. The time of a condition moves only when its status does.
-struct List<'a> {
-    snapshot: &'a Snapshot<'a>,
-    old: &'a [Condition],
-    conditions: Vec<Condition>,
-}
+/// The conditions of an environment in the making.
+struct List<'a>(Conditions<'a>);
 
 impl List<'_> {
     fn aspect(&mut self, name: &str, intact: Option<bool>, hold: Option<&Hold>, message: &str) {
-        let old = self.old.iter().find(|condition| condition.r#type == name);
         let concerns = hold.is_some_and(|hold| hold.concern == name);
-        if let (None, Some(old), false) = (intact, old, concerns) {
-            self.conditions.push(old.clone());
+        if let (None, Some(old), false) = (intact, self.0.before(name), concerns) {
+            self.0.keep(old);
             return;
         }
         let (status, reason, message) = match hold {
@@ -151,15 +212,6 @@ impl List<'_> {
     }
 
     fn put(&mut self, name: &str, status: ConditionStatus, reason: Reason, message: String) {
-        let before = self.old.iter().find(|condition| condition.r#type == name && condition.status == status);
-        let now = Timestamp::from_second(self.snapshot.now.as_second()).unwrap_or(self.snapshot.now);
-        self.conditions.push(Condition {
-            r#type: name.to_owned(),
-            status,
-            observed_generation: self.snapshot.environment.metadata.generation,
-            last_transition_time: before.map_or(now, |condition| condition.last_transition_time),
-            reason: reason.as_str().to_owned(),
-            message,
-        });
+        self.0.put(name, status, reason.as_str(), message);
     }
 }

@@ -49,7 +49,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     if snapshot.namespace.is_none() {
         return Step::Read(Read::Namespace);
     }
-    if snapshot.latest.is_some() || snapshot.unreadable.is_some() {
+    if snapshot.latest().is_some() || snapshot.unreadable.is_some() {
         return Step::Act(vec![Action::DeleteRevisions]);
     }
     Step::Act(vec![Action::RemoveFinalizer])

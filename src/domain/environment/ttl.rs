@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::duration;
+
 /// The longest ttl, as in the schema: one year.
 const MAX: SignedDuration = SignedDuration::from_hours(8760);
 /// The shortest ttl, as in the schema.
@@ -28,26 +30,10 @@ pub struct InvalidTtl(String);
 /// When an environment with this ttl ends. The warning comes an hour before, or for short lives after three quarters.
 pub fn expiry(created: Timestamp, ttl: &str) -> Result<Expiry, InvalidTtl> {
     let invalid = || InvalidTtl(ttl.to_owned());
-    let duration = parse(ttl).filter(|ttl| (MIN..=MAX).contains(ttl)).ok_or_else(invalid)?;
+    let duration = duration::parse(ttl).filter(|ttl| (MIN..=MAX).contains(ttl)).ok_or_else(invalid)?;
     let at = created.checked_add(duration).map_err(|_| invalid())?;
     let warn_at = at.checked_sub(MAX_WARNING.min(duration / 4)).map_err(|_| invalid())?;
     Ok(Expiry { warn_at, at })
-}
-
-/// A Go duration of hours, minutes and seconds, in that order.
-fn parse(ttl: &str) -> Option<SignedDuration> {
-    let mut seconds: i64 = 0;
-    let mut rest = ttl;
-    for (unit, factor) in [('h', 3600), ('m', 60), ('s', 1)] {
-        if let Some((number, after)) = rest.split_once(unit) {
-            if number.is_empty() || !number.bytes().all(|digit| digit.is_ascii_digit()) {
-                return None;
-            }
-            seconds = number.parse::<i64>().ok()?.checked_mul(factor)?.checked_add(seconds)?;
-            rest = after;
-        }
-    }
-    (rest.is_empty() && !ttl.is_empty()).then(|| SignedDuration::from_secs(seconds))
 }
 
 #[cfg(test)]
@@ -68,11 +54,6 @@ mod tests {
     fn a_short_preview_is_warned_of_after_three_quarters() {
         let expiry = expiry(at("2026-01-01T00:00:00Z"), "20s").unwrap();
         assert_eq!(expiry.warn_at, at("2026-01-01T00:00:15Z"));
-    }
-
-    #[test]
-    fn hours_minutes_and_seconds_add_up() {
-        assert_eq!(parse("1h30m5s"), Some(SignedDuration::from_secs(5405)));
     }
 
     #[test]

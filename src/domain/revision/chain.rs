@@ -13,6 +13,9 @@ pub enum Broken {
     /// The record does not have the digest that it names.
     #[error("revision {0} was edited: its digest does not fit its content")]
     Edited(RevisionNumber),
+    /// The record has no number.
+    #[error("a revision has no number")]
+    Unreadable,
     /// A record is missing.
     #[error("revision {0} is missing")]
     Missing(RevisionNumber),
@@ -30,93 +33,149 @@ pub fn sealed(mut record: EnvironmentRevisionSpec) -> EnvironmentRevisionSpec {
 
 /// The digest of all fields but the digest itself.
 fn digest(record: &EnvironmentRevisionSpec) -> Digest {
-    let mut fields = serde_json::to_value(record).unwrap_or_default();
+    digest_of(&serde_json::to_value(record).unwrap_or_default())
+}
+
+fn digest_of(stored: &Value) -> Digest {
+    let mut fields = stored.clone();
     if let Value::Object(fields) = &mut fields {
         fields.remove("digest");
     }
     canonical::digest(&fields)
 }
 
-/// Checks a history, given from the oldest kept record to the newest.
-pub fn verify<'a>(records: impl IntoIterator<Item = &'a EnvironmentRevisionSpec>) -> Result<(), Broken> {
-    let mut before: Option<&EnvironmentRevisionSpec> = None;
-    for record in records {
-        if record.digest != digest(record) {
-            return Err(Broken::Edited(record.revision));
-        }
-        let expected = before.map_or(record.revision, |before| before.revision.next());
-        if record.revision != expected {
-            return Err(Broken::Missing(expected));
-        }
-        let chained = match before {
-            Some(before) => record.previous == Some(before.digest),
-            None => record.revision != RevisionNumber::FIRST || record.previous.is_none(),
-        };
-        if !chained {
-            return Err(Broken::Unchained(record.revision));
-        }
-        before = Some(record);
+/// Checks a history as it is stored: the `spec` of each kept revision, in any order but for that of their numbers.
+///
+/// It looks at the stored JSON, not at what this program knows of it: a record with fields of a later version of this
+/// program is whole too.
+pub fn verify(stored: &[Value]) -> Result<(), Broken> {
+    let mut links: Vec<Link> = stored.iter().map(Link::of).collect::<Result<_, _>>()?;
+    links.sort_by_key(|link| link.number);
+    let Some(newest) = links.last() else { return Ok(()) };
+    // From here on nothing may be missing. What is kept of older ones is kept for a reason, with gaps in between.
+    let complete_from = newest.retained_from;
+    let first_complete = links.iter().map(|link| link.number).find(|number| *number >= complete_from);
+    if first_complete.is_some_and(|first| first != complete_from) {
+        return Err(Broken::Missing(complete_from));
     }
-    Ok(())
+    for pair in links.windows(2) {
+        let [before, link] = pair else { continue };
+        let follows = link.number == before.number.next();
+        if before.number == link.number || (follows && link.previous != Some(before.digest)) {
+            return Err(Broken::Unchained(link.number));
+        }
+        if !follows && link.number > complete_from {
+            return Err(Broken::Missing(before.number.next()));
+        }
+    }
+    match links.iter().find(|link| (link.number == RevisionNumber::FIRST) != link.previous.is_none()) {
+        Some(link) => Err(Broken::Unchained(link.number)),
+        None => Ok(()),
+    }
+}
+
+/// What chains one record to the others.
+struct Link {
+    number: RevisionNumber,
+    previous: Option<Digest>,
+    digest: Digest,
+    retained_from: RevisionNumber,
+}
+
+impl Link {
+    fn of(stored: &Value) -> Result<Self, Broken> {
+        let number = |field: &str| {
+            let number = stored[field].as_u64().and_then(|number| u32::try_from(number).ok());
+            number.and_then(RevisionNumber::new)
+        };
+        let digest = |field: &str| stored[field].as_str().and_then(|text| text.parse::<Digest>().ok());
+        let Some(revision) = number("revision") else { return Err(Broken::Unreadable) };
+        let link = Self {
+            number: revision,
+            previous: digest("previous"),
+            digest: digest("digest").ok_or(Broken::Edited(revision))?,
+            retained_from: number("retainedFrom").unwrap_or(RevisionNumber::FIRST),
+        };
+        if digest_of(stored) == link.digest { Ok(link) } else { Err(Broken::Edited(revision)) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::api::{
-        Cause,
-        revision::{Changes, DeclaredConfiguration, EffectiveConfiguration},
-    };
 
     fn history(length: u32) -> Vec<EnvironmentRevisionSpec> {
         let mut records: Vec<EnvironmentRevisionSpec> = vec![];
         for number in 1..=length {
-            records.push(sealed(EnvironmentRevisionSpec {
-                environment: "staging".into(),
-                environment_uid: "u".into(),
-                revision: RevisionNumber::new(number).unwrap(),
-                generation: i64::from(number),
-                cause: if number == 1 { Cause::Created } else { Cause::ConfigChanged },
-                base: None,
-                version: None,
-                config: EffectiveConfiguration::default(),
-                config_digest: Digest::of(b""),
-                declared: DeclaredConfiguration::default(),
-                changes: Changes::default(),
-                actor: "ana".into(),
-                timestamp: jiff::Timestamp::UNIX_EPOCH,
-                previous: records.last().map(|record| record.digest),
-                digest: Digest::of(b""),
-            }));
+            let record = json!({
+                "environment": "staging", "environmentUid": "u", "revision": number, "generation": number,
+                "cause": if number == 1 { "Created" } else { "ConfigChanged" }, "config": {},
+                "configDigest": Digest::of(b""), "declared": {}, "changes": {}, "actor": "ana",
+                "timestamp": jiff::Timestamp::UNIX_EPOCH, "digest": Digest::of(b""),
+                "retainedFrom": (number > 3).then(|| number - 2),
+                "previous": records.last().map(|record| record.digest),
+            });
+            records.push(sealed(serde_json::from_value(record).unwrap()));
         }
         records
     }
 
+    fn stored(records: &[EnvironmentRevisionSpec]) -> Vec<Value> {
+        records.iter().map(|record| json!(record)).collect()
+    }
+
+    fn number(number: u32) -> RevisionNumber {
+        RevisionNumber::new(number).unwrap()
+    }
+
     #[test]
-    fn an_untouched_history_is_whole_also_after_old_records_went() {
-        assert_eq!(verify(&history(4)), Ok(()));
-        assert_eq!(verify(&history(4)[2..]), Ok(()));
+    fn an_untouched_history_is_whole() {
+        assert_eq!(verify(&stored(&history(4))), Ok(()));
+        assert_eq!(verify(&[]), Ok(()));
+    }
+
+    #[test]
+    fn records_that_went_by_rule_are_not_missed_and_those_that_somebody_took_are() {
+        let whole = history(8);
+        assert_eq!(verify(&stored(&whole[5..])), Ok(()), "6, 7 and 8 are complete from 6 on");
+        let kept: Vec<_> = whole[1..2].iter().chain(&whole[5..]).cloned().collect();
+        assert_eq!(verify(&stored(&kept)), Ok(()), "2 was kept for a reason");
+        assert_eq!(verify(&stored(&whole[6..])), Err(Broken::Missing(number(6))));
+        let cut: Vec<_> = whole[..6].iter().chain(&whole[7..]).cloned().collect();
+        assert_eq!(verify(&stored(&cut)), Err(Broken::Missing(number(7))));
+    }
+
+    #[test]
+    fn a_record_with_fields_that_this_program_does_not_know_is_whole() {
+        let mut record = json!(history(1)[0]);
+        record["window"] = json!("weekend");
+        record["digest"] = json!(digest_of(&record));
+        assert_eq!(verify(&[record]), Ok(()));
     }
 
     #[test]
     fn every_edit_deletion_and_reordering_is_found() {
-        let number = |number| RevisionNumber::new(number).unwrap();
-
-        let mut edited = history(4);
+        let mut edited = history(3);
         edited[1].actor = "eve".into();
-        assert_eq!(verify(&edited), Err(Broken::Edited(number(2))));
+        assert_eq!(verify(&stored(&edited)), Err(Broken::Edited(number(2))));
 
-        let mut resealed = history(4);
+        let mut resealed = history(3);
         resealed[1].actor = "eve".into();
         resealed[1] = sealed(resealed[1].clone());
-        assert_eq!(verify(&resealed), Err(Broken::Unchained(number(3))));
+        assert_eq!(verify(&stored(&resealed)), Err(Broken::Unchained(number(3))));
 
-        let mut deleted = history(4);
+        let mut deleted = history(3);
         deleted.remove(1);
-        assert_eq!(verify(&deleted), Err(Broken::Missing(number(2))));
+        assert_eq!(verify(&stored(&deleted)), Err(Broken::Missing(number(2))));
 
-        let mut reordered = history(4);
-        reordered.swap(1, 2);
-        assert_eq!(verify(&reordered), Err(Broken::Missing(number(2))));
+        let mut renumbered = history(3);
+        (renumbered[1].revision, renumbered[2].revision) = (number(3), number(2));
+        assert!(matches!(verify(&stored(&renumbered)), Err(Broken::Edited(_))));
+
+        let mut beheaded = history(3);
+        beheaded.remove(0);
+        assert_eq!(verify(&stored(&beheaded)), Err(Broken::Missing(number(1))));
     }
 }

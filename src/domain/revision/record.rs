@@ -3,10 +3,15 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::{Digest, EnvironmentRevision, EnvironmentRevisionSpec, Release, RevisionNumber, revision::VersionReference},
+    api::{
+        Cause, Digest, EnvironmentRevision, EnvironmentRevisionSpec, Release, RevisionNumber,
+        environment::DivergedKey,
+        revision::{DeploymentOutcome, PromotionReference, VersionReference},
+    },
     domain::{
         canonical,
         environment::{children, config},
+        revision::outcome,
     },
 };
 
@@ -19,20 +24,32 @@ pub struct RevisionRecord {
     pub number: RevisionNumber,
     /// The environment's generation that the revision was made for.
     pub generation: i64,
+    /// What made it.
+    pub cause: Cause,
+    /// The promotion that made it.
+    pub promotion: Option<PromotionReference>,
+    /// The version that it took back.
+    pub vetoes: Option<VersionReference>,
     /// The version, if any.
     pub version: Option<VersionReference>,
     /// The digest of the configuration.
     pub config_digest: Digest,
     /// The digest of what `spec.config` said.
     pub declared_digest: Digest,
+    /// Keys of `spec.config` that have another value than it said.
+    pub diverged: Box<[DivergedKey]>,
     /// The digest of the variables; it names their `ConfigMap`.
     pub variables: Digest,
     /// The digest of the flags; it names their `ConfigMap`.
     pub flags: Digest,
+    /// From where on the history was complete when this revision was made.
+    pub retained_from: RevisionNumber,
     /// When the revision was made.
     pub timestamp: Timestamp,
     /// The record's own digest.
     pub digest: Digest,
+    /// How its deployment went, as far as it was reported.
+    pub outcome: Option<DeploymentOutcome>,
 }
 
 impl RevisionRecord {
@@ -46,8 +63,21 @@ impl RevisionRecord {
             config_digest: self.config_digest,
             variables: children::variables_name(&self.variables),
             flags: children::flags_name(&self.flags),
+            state: outcome::release_state(self.outcome.as_ref()),
             since: self.timestamp,
         }
+    }
+
+    /// Whether it has this version, by content.
+    #[must_use]
+    pub fn has_version(&self, digest: &Digest) -> bool {
+        self.version.as_ref().is_some_and(|version| version.digest == *digest)
+    }
+
+    /// Whether this promotion made it, by UID.
+    #[must_use]
+    pub fn is_made_by(&self, promotion_uid: &str) -> bool {
+        self.promotion.as_ref().is_some_and(|promotion| promotion.uid == promotion_uid)
     }
 }
 
@@ -57,19 +87,26 @@ impl From<&EnvironmentRevisionSpec> for RevisionRecord {
             environment_uid: spec.environment_uid.as_str().into(),
             number: spec.revision,
             generation: spec.generation,
+            cause: spec.cause,
+            promotion: spec.promotion.clone(),
+            vetoes: spec.vetoes.clone(),
             version: spec.version.clone(),
             config_digest: spec.config_digest,
             declared_digest: canonical::digest(&spec.declared),
+            diverged: config::diverged(&spec.declared, &spec.config).into(),
             variables: config::variables_digest(&spec.config),
             flags: config::flags_digest(&spec.config),
+            retained_from: spec.retained_from.unwrap_or(RevisionNumber::FIRST),
             timestamp: spec.timestamp,
             digest: spec.digest,
+            outcome: None,
         }
     }
 }
 
 impl From<&EnvironmentRevision> for RevisionRecord {
     fn from(revision: &EnvironmentRevision) -> Self {
-        Self::from(&revision.spec)
+        let outcome = revision.status.as_ref().and_then(|status| status.deployment.clone());
+        Self { outcome, ..Self::from(&revision.spec) }
     }
 }

@@ -1,9 +1,14 @@
-//! Versions, known by their content.
+//! Versions: known by their content, compared with each other, validated, and in use.
 
 use crate::{
     api::{Digest, PlatformVersionSpec},
     domain::canonical,
 };
+
+pub mod diff;
+pub mod order;
+pub mod status;
+pub mod validation;
 
 /// The digest of what a version holds. Its name is no part of it: the same content under another name is the same.
 #[must_use]

@@ -92,7 +92,7 @@ mod tests {
     use k8s_openapi::api::core::v1::ObjectReference;
 
     use super::*;
-    use crate::domain::environment::events::Event;
+    use crate::domain::event::Event;
 
     fn news(uid: &str, related: &str, note: &str) -> News {
         let event = Event { warning: true, reason: "DriftRepaired".into(), action: "Repair", note: note.into() };

@@ -14,8 +14,8 @@ use super::*;
 use crate::{
     api::{
         ConditionStatus, Digest, EnvironmentRevision, PlatformEnvironment, RevisionNumber,
-        condition::{CONFIG_READY, ISOLATED, NAMESPACE_READY, READY, RECONCILING, STALLED},
-        revision::VersionReference,
+        condition::{CONFIG_PENDING, CONFIG_READY, ISOLATED, NAMESPACE_READY, READY, RECONCILING, STALLED},
+        revision::{EnvironmentRevisionStatus, VersionReference},
     },
     domain::{
         environment::{
@@ -23,7 +23,8 @@ use crate::{
             ownership::OwnedFields,
             snapshot::{Base, BaseEnvironment, Child, NamespaceReport},
         },
-        revision::chain,
+        promotion::snapshot::VersionView,
+        revision::{History, RevisionRecord, chain},
         settings::Settings,
     },
 };
@@ -40,6 +41,8 @@ struct World {
     revisions: BTreeMap<RevisionNumber, EnvironmentRevision>,
     children: BTreeMap<ChildId, Child>,
     settings: Settings,
+    /// What a promotion could be made of that is due by itself.
+    auto: Option<auto::Inputs>,
     /// What the next plan is told of the step before.
     failures: Vec<Failure>,
     now: Timestamp,
@@ -67,6 +70,7 @@ impl World {
                 gateways: [("public".to_owned(), "gateway-system".to_owned())].into(),
                 ..Settings::default()
             },
+            auto: None,
             failures: vec![],
             now: START,
             uids: 0,
@@ -110,17 +114,18 @@ impl World {
         let mut read = BTreeMap::new();
         let mut report = None;
         for _ in 0..5 {
-            let mut newest = self.revisions.values().rev().map(|revision| Arc::new(RevisionRecord::from(revision)));
-            let latest = newest.next();
+            let records = self.revisions.values().map(|revision| Arc::new(RevisionRecord::from(revision)));
+            let history = History::new(records.collect());
             let snapshot = Snapshot {
                 environment,
                 project_id: Some("pf_872".into()),
                 settings: &self.settings,
-                previous: newest.next(),
                 unreadable: None,
                 former_history: false,
-                base: if latest.is_some() { Base::Nothing } else { self.base.clone() },
-                latest,
+                base: if history.newest().is_some() { Base::Nothing } else { self.base.clone() },
+                history,
+                asked: BTreeSet::new(),
+                auto: self.auto.clone(),
                 revisions: &read,
                 children: self.children.values().cloned().collect(),
                 namespace: report.as_ref(),
@@ -164,6 +169,15 @@ impl World {
                     .or_insert_with(|| EnvironmentRevision::new(&name, (**record).clone()));
             }
             Action::DeleteRevisions => self.revisions.clear(),
+            Action::PruneRevisions(numbers) => self.revisions.retain(|number, _| !numbers.contains(number)),
+            Action::RecordOutcome(number, outcome) => {
+                let status = EnvironmentRevisionStatus { deployment: Some(outcome.clone()) };
+                self.revisions.get_mut(number).unwrap().status = Some(status);
+            }
+            Action::CreatePromotion(promotion) => {
+                let name = promotion.metadata.name.clone().unwrap();
+                self.auto.as_mut().unwrap().promotions.insert(name);
+            }
         }
     }
 
@@ -219,7 +233,9 @@ impl World {
             match self.next()? {
                 Step::Act(actions) => actions.iter().for_each(|action| self.perform(action)),
                 Step::Rest(rest) => {
-                    self.environment().status = Some(rest.status.clone());
+                    // The planner's field is not ours to write.
+                    let deployment = self.environment().status.take().and_then(|status| status.deployment);
+                    self.environment().status = Some(PlatformEnvironmentStatus { deployment, ..rest.status.clone() });
                     return Some(*rest);
                 }
                 Step::Read(_) => unreachable!("reads are granted"),
@@ -243,6 +259,11 @@ impl World {
                 done += 1;
             }
         }
+    }
+
+    fn assert_whole(&self) {
+        let stored: Vec<_> = self.revisions.values().map(|revision| json!(revision.spec)).collect();
+        assert_eq!(chain::verify(&stored), Ok(()));
     }
 
     /// All children as we made them, and all revisions.
@@ -301,7 +322,7 @@ fn an_edit_of_the_configuration_is_a_revision_and_an_edit_of_anything_else_is_no
     world.settle();
     assert_eq!(world.revisions.len(), 2);
     assert!(!world.children.keys().any(|id| id.kind == ChildKind::RoleBinding), "access that is not given is taken");
-    assert_eq!(chain::verify(world.revisions.values().map(|revision| &revision.spec)), Ok(()));
+    world.assert_whole();
 }
 
 #[test]
@@ -314,6 +335,87 @@ fn content_of_the_release_before_stays_and_older_content_goes() {
     }
     let flags = world.children.keys().filter(|id| id.name.starts_with("flags-")).count();
     assert_eq!(flags, 2);
+}
+
+#[test]
+fn what_the_planner_reports_of_the_newest_revision_is_written_down_once() {
+    let mut world = World::from_nothing();
+    world.settle();
+    let report = |revision: u32, state: &str| {
+        serde_json::from_value(json!({"revision": revision, "state": state, "at": "2026-01-01T00:00:00Z"})).ok()
+    };
+    world.environment().status.as_mut().unwrap().deployment = report(1, "Succeeded");
+    world.settle();
+    world.settle();
+    assert_eq!(world.journal.iter().filter(|write| write.starts_with("RecordOutcome")).count(), 1);
+    let release = world.environment().status.clone().unwrap().release.unwrap();
+    assert_eq!(release.state, crate::api::ReleaseState::Deployed);
+
+    world.edit(|environment| environment.spec.config.flags[0].enabled = false);
+    world.settle();
+    assert_eq!(
+        world.environment().status.clone().unwrap().release.unwrap().state,
+        crate::api::ReleaseState::ReadyForDeploy
+    );
+    world.environment().status.as_mut().unwrap().deployment = report(1, "Failed");
+    let writes = world.journal.len();
+    world.settle();
+    assert_eq!(world.journal.len(), writes, "late news of an older revision");
+}
+
+#[test]
+fn old_revisions_go_and_what_something_rests_on_stays() {
+    let mut world = World::from_nothing();
+    world.environment().spec.revision_history_limit = 3;
+    world.settle();
+    let report = json!({"revision": 1, "state": "Succeeded", "at": "2026-01-01T00:00:00Z"});
+    world.environment().status.as_mut().unwrap().deployment = serde_json::from_value(report).ok();
+    world.settle();
+    for number in 0..6 {
+        world.edit(|environment| environment.spec.config.flags[0].name = format!("FLAG_{number}"));
+        world.settle();
+    }
+    let kept: Vec<u32> = world.revisions.keys().map(|number| number.get()).collect();
+    assert_eq!(kept, [1, 5, 6, 7], "the last good one, and three in a row");
+    world.assert_whole();
+    assert_ready(&world);
+}
+
+#[test]
+fn edits_of_a_production_s_configuration_wait_for_a_promotion_and_are_shown() {
+    let mut world =
+        World::new(&json!({"class": "Production", "config": {"flags": [{"name": "BETA", "enabled": true}]}}));
+    world.settle();
+    world.edit(|environment| environment.spec.config.flags[0].enabled = false);
+    world.settle();
+    assert_eq!(world.revisions.len(), 1);
+    let status = world.environment().status.clone().unwrap();
+    assert_eq!(status.pending_config.unwrap().flags.changed, ["BETA"]);
+    assert_eq!(world.condition(CONFIG_PENDING), Some(ConditionStatus::True));
+    assert_eq!(world.condition(READY), Some(ConditionStatus::True));
+    world.edit(|environment| environment.spec.config.flags[0].enabled = true);
+    world.settle();
+    assert_eq!(world.condition(CONFIG_PENDING), None, "taken back before anybody promoted it");
+}
+
+#[test]
+fn a_promotion_is_made_by_itself_once_for_what_is_newer_and_published() {
+    let mut world = World::clone_of_dev();
+    world.environment().spec.promotion =
+        serde_json::from_value(json!({"auto": true, "versions": ">=1.0.0, <2.0.0"})).unwrap();
+    world.auto = Some(auto::Inputs::default());
+    world.settle();
+    let publish = |world: &mut World, name: &str| {
+        let reference = VersionReference { name: name.to_owned(), digest: Digest::of(name.as_bytes()) };
+        let version = VersionView { reference, requires: None, validations: vec![], terminating: false };
+        world.auto.as_mut().unwrap().published.push(version);
+        world.settle();
+        world.auto.clone().unwrap().promotions.into_iter().collect::<Vec<_>>()
+    };
+    assert!(publish(&mut world, "v1.4.2").is_empty(), "older than v1.4.3");
+    assert_eq!(publish(&mut world, "v1.5.0"), ["staging-auto-v1.5.0"]);
+    assert_eq!(publish(&mut world, "v1.10.0").last().unwrap(), "staging-auto-v1.5.0");
+    assert_eq!(publish(&mut world, "v2.0.0").len(), 2, "out of the range");
 }
 
 #[test]
@@ -582,8 +684,9 @@ fn a_memo_is_only_for_the_spec_that_it_was_made_from() {
             environment: &environment,
             project_id: None,
             settings: &settings,
-            latest: None,
-            previous: None,
+            history: History::default(),
+            asked: BTreeSet::new(),
+            auto: None,
             unreadable: None,
             former_history: false,
             base: Base::Nothing,

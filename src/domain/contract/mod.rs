@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::api::{
     BaseFrom, ConditionStatus, Configuration, DeletionPolicy, EnvironmentClass, EnvironmentRevisionSpec,
-    PlatformEnvironment, PlatformEnvironmentSpec, Variable, condition,
+    PlatformEnvironment, PlatformEnvironmentSpec, Promotion, PromotionPhase, Variable, condition,
 };
+
+pub mod changes;
+mod plural;
 
 /// A request to create an environment, or to clone one: the specification has both forms.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -54,20 +58,42 @@ pub struct VersionRecord {
     created_by: String,
     environment: String,
     timestamp: Timestamp,
-    changes: RecordedChanges,
+    changes: Map<String, Value>,
 }
 
-/// What one line of history changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-struct RecordedChanges {
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    env_changed: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    flags_added: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    flags_removed: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    flags_changed: Vec<String>,
+/// The answer to a promotion that has moved: what is to be deployed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReadyForDeploy {
+    status: &'static str,
+    version: Option<String>,
+    environment: String,
+    diff_from_previous: Map<String, Value>,
+}
+
+impl ReadyForDeploy {
+    /// The answer, derived from the live object; `None` as long as the promotion has not moved, or if it never will.
+    #[must_use]
+    pub fn of(promotion: &Promotion) -> Option<Self> {
+        let status = promotion.status.as_ref()?;
+        let moved = matches!(
+            status.phase?,
+            PromotionPhase::ReadyForDeploy | PromotionPhase::Deployed | PromotionPhase::Succeeded
+        );
+        let plan = status.plan.as_ref().filter(|_| moved && status.revision.is_some())?;
+        Some(Self {
+            status: "ready_for_deploy",
+            version: plan.version.as_ref().map(|version| version.name.clone()),
+            environment: promotion.spec.target.clone(),
+            diff_from_previous: changes::diff_from_previous(&plan.diff),
+        })
+    }
+}
+
+impl fmt::Display for ReadyForDeploy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.as_deref().unwrap_or("no version");
+        write!(f, "{version} is ready for deploy in {}", self.environment)
+    }
 }
 
 impl CreateEnvironment {
@@ -90,6 +116,8 @@ impl CreateEnvironment {
             ttl: None,
             config: Configuration { variables: self.env_variables.iter().map(plain).collect(), flags: vec![] },
             isolation: None,
+            promotion: None,
+            revision_history_limit: crate::api::environment::revision_history_limit(),
             deletion_policy: DeletionPolicy::default(),
         };
         let mut environment = PlatformEnvironment::new(&self.env_name, spec);
@@ -130,18 +158,12 @@ impl fmt::Display for EnvironmentCreated {
 
 impl From<&EnvironmentRevisionSpec> for VersionRecord {
     fn from(revision: &EnvironmentRevisionSpec) -> Self {
-        let flags = revision.changes.flags.clone();
         Self {
             version: revision.version.as_ref().map(|version| version.name.clone()),
             created_by: revision.actor.clone(),
             environment: revision.environment.clone(),
             timestamp: revision.timestamp,
-            changes: RecordedChanges {
-                env_changed: !revision.changes.variables.is_empty(),
-                flags_added: flags.added,
-                flags_removed: flags.removed,
-                flags_changed: flags.changed,
-            },
+            changes: changes::recorded(&revision.changes),
         }
     }
 }

@@ -1,0 +1,108 @@
+//! What a promotion looks at, as the caches say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::Thing;
+use crate::{
+    api::{Digest, EnvironmentRevision, Promotion},
+    controller::world::World,
+    domain::promotion::snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView},
+    kube_ext::{interest::Interests, key::ObjectKey},
+};
+
+/// What a reconcile carries from step to step.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    pub(super) revisions: BTreeMap<String, Option<EnvironmentRevision>>,
+    pub(super) diffs: BTreeMap<(Option<Digest>, Digest), ContentDiff>,
+    pub(super) fresh: bool,
+    pub(super) refusal: Option<String>,
+}
+
+impl Live {
+    pub(super) fn snapshot<'a>(&'a self, promotion: &'a Promotion, seen: Seen, now: Timestamp) -> Snapshot<'a> {
+        Snapshot {
+            promotion,
+            environments: seen.environments,
+            versions: seen.versions,
+            rivals: seen.rivals,
+            revisions: &self.revisions,
+            diffs: &self.diffs,
+            fresh: self.fresh,
+            refusal: self.refusal.as_deref(),
+            now,
+        }
+    }
+}
+
+/// What the caches say.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) environments: BTreeMap<String, EnvironmentView>,
+    pub(super) versions: BTreeMap<String, VersionView>,
+    pub(super) rivals: Vec<Rival>,
+}
+
+/// Looks at everything that concerns the promotion, and says before that it does: so no change falls in between.
+pub(super) fn look(world: &World, interests: &Interests<Thing>, key: &ObjectKey, promotion: &Promotion) -> Seen {
+    let target = ObjectKey::new(key.namespace.clone(), promotion.spec.target.as_str());
+    // What else there is to look at follows from the target and its rules, so those come first, and again.
+    let first = names(world, &target, promotion);
+    interests.set(key, things(&target, &first));
+    let names = names(world, &target, promotion);
+    let seen = Seen {
+        environments: names
+            .environments
+            .iter()
+            .filter_map(|name| Some((name.clone(), world.view(&target, name)?)))
+            .collect(),
+        versions: names
+            .versions
+            .iter()
+            .filter_map(|name| {
+                let version = world.versions.get(&in_project(&target, name))?;
+                Some((name.clone(), version.view().clone()))
+            })
+            .collect(),
+        rivals: world.rivals(&target),
+    };
+    interests.set(key, things(&target, &names));
+    seen
+}
+
+/// Names of environments and versions.
+struct Names {
+    environments: BTreeSet<String>,
+    versions: BTreeSet<String>,
+}
+
+fn names(world: &World, target: &ObjectKey, promotion: &Promotion) -> Names {
+    let source = &promotion.spec.source;
+    let mut environments: BTreeSet<String> = [target.name.to_string()].into();
+    environments.extend(source.environment.clone());
+    if let Some(environment) = world.environments.valid(target)
+        && let Some(rules) = &environment.spec.promotion
+    {
+        environments.extend(rules.from.iter().cloned());
+        environments.extend(rules.requires.iter().map(|requirement| requirement.environment.clone()));
+    }
+    let mut versions: BTreeSet<String> = source.version.iter().cloned().collect();
+    let looked_at = [Some(target.name.to_string()), source.environment.clone()];
+    for view in looked_at.into_iter().flatten().filter_map(|name| world.view(target, &name)) {
+        let named = [view.history.newest(), source.revision.and_then(|number| view.history.get(number))];
+        versions.extend(named.into_iter().flatten().filter_map(|record| Some(record.version.as_ref()?.name.clone())));
+    }
+    Names { environments, versions }
+}
+
+fn things(target: &ObjectKey, names: &Names) -> BTreeSet<Thing> {
+    let environments = names.environments.iter().map(|name| Thing::Environment(in_project(target, name)));
+    let versions = names.versions.iter().map(|name| Thing::Version(in_project(target, name)));
+    environments.chain(versions).chain([Thing::Queue(target.clone())]).collect()
+}
+
+fn in_project(target: &ObjectKey, name: &str) -> ObjectKey {
+    ObjectKey::new(target.namespace.clone(), name)
+}

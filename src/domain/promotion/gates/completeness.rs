@@ -1,0 +1,56 @@
+//! `completeness`: the target will have all variables, flags and secrets that the version requires.
+
+use std::collections::BTreeSet;
+
+use super::{Finding, Input};
+use crate::api::{GateType, promotion::Evidence, revision::EffectiveConfiguration, version::Requires};
+
+const GATE: GateType = GateType::Completeness;
+
+pub(super) fn evaluate(input: Input<'_>) -> Finding {
+    let Some(proposal) = input.proposal else { return Finding::unknown(GATE) };
+    let Some(version) = &proposal.plan.version else {
+        return Finding::waived(GATE, "There is no version that could require anything");
+    };
+    let Some(view) = input.snapshot.versions.get(&version.name).filter(|view| view.reference.digest == version.digest)
+    else {
+        let message = format!("What {} requires is not known: there is no such PlatformVersion any more", version.name);
+        return Finding::pending(GATE, "VersionNotFound", message);
+    };
+    let evidence = Evidence { digest: Some(proposal.plan.config_digest), ..Evidence::default() };
+    let Some(requires) = &view.requires else {
+        return Finding::passed(GATE, "NothingRequired", format!("{} requires no configuration", version.name))
+            .resting_on(evidence);
+    };
+    let missing = missing(requires, &proposal.config);
+    if missing.is_empty() {
+        let message = format!("{} will have all that {} requires", input.target.name(), version.name);
+        return Finding::passed(GATE, "Complete", message).resting_on(evidence);
+    }
+    let message = format!(
+        "{} will not have what {} requires: {}; add it to spec.config of {}, or carry it along (spec.config of the promotion)",
+        input.target.name(),
+        version.name,
+        missing.join(", "),
+        input.target.name()
+    );
+    Finding::pending(GATE, "Incomplete", message).resting_on(evidence)
+}
+
+/// What is required and not there, in words.
+fn missing(requires: &Requires, config: &EffectiveConfiguration) -> Vec<String> {
+    let variables: BTreeSet<&str> = config.variables.iter().map(|variable| variable.name.as_str()).collect();
+    let secret = config.variables.iter().filter(|variable| variable.vault.is_some());
+    let secrets: BTreeSet<&str> = secret.map(|variable| variable.name.as_str()).collect();
+    let flags: BTreeSet<&str> = config.flags.iter().map(|flag| flag.name.as_str()).collect();
+    let mut missing = vec![];
+    for (what, required, there) in [
+        ("variable", &requires.variables, &variables),
+        ("flag", &requires.flags, &flags),
+        ("secret", &requires.secrets, &secrets),
+    ] {
+        let absent = required.iter().filter(|name| !there.contains(name.as_str()));
+        missing.extend(absent.map(|name| format!("{what} {name}")));
+    }
+    missing
+}

@@ -1,0 +1,91 @@
+//! `queue`: one promotion moves into an environment at a time.
+//!
+//! One is on its way from the revision that it made until it has ended. Until then, and among those that wait, the order
+//! is that of creation; emergency rollbacks go first. It is read from the target's history and from the promotions
+//! themselves, so a status that is late changes nothing.
+
+use super::{Finding, Input};
+use crate::{
+    api::{GateType, rules::QueuePolicy},
+    domain::promotion::snapshot::{EnvironmentView, Rival, Snapshot, is_auto},
+};
+
+const GATE: GateType = GateType::Queue;
+
+/// Whose turn it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// This promotion's.
+    Mine,
+    /// Not yet: this other one is on its way or comes first; so many come before.
+    After(String, u32),
+    /// Never: a newer one takes its place.
+    Superseded(String),
+    /// Never: an older one is on its way, and the target takes no second one.
+    Refused(String),
+}
+
+/// Whose turn it is.
+#[must_use]
+pub fn turn(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Turn {
+    let rivals: Vec<&Rival> = snapshot.rivals.iter().filter(|rival| rival.uid != snapshot.uid()).collect();
+    if snapshot.promotion.spec.emergency {
+        return Turn::Mine;
+    }
+    let me = snapshot.place();
+    let on_its_way = |rival: &&&Rival| target.history.iter().any(|record| record.is_made_by(&rival.uid));
+    let moving = rivals.iter().find(on_its_way).copied();
+    let waiting = || rivals.iter().filter(|rival| !on_its_way(rival)).copied();
+    let before = waiting().filter(|rival| rival.emergency || rival.place < me);
+    if is_auto(snapshot.promotion)
+        && let Some(newer) = waiting().find(|rival| rival.auto && rival.place > me)
+    {
+        return Turn::Superseded(newer.name.clone());
+    }
+    let policy = target.rules().map_or(QueuePolicy::default(), |rules| rules.queue);
+    match policy {
+        QueuePolicy::Queue => {
+            let mut ahead: Vec<&Rival> = moving.into_iter().chain(before).collect();
+            ahead.sort_by(|one, other| (!one.emergency, &one.place).cmp(&(!other.emergency, &other.place)));
+            let first = moving.or(ahead.first().copied());
+            first.map_or(Turn::Mine, |first| Turn::After(first.name.clone(), count(ahead.len())))
+        }
+        QueuePolicy::Supersede => {
+            if let Some(newer) = waiting().find(|rival| rival.place > me) {
+                return Turn::Superseded(newer.name.clone());
+            }
+            moving.map_or(Turn::Mine, |moving| Turn::After(moving.name.clone(), 1))
+        }
+        QueuePolicy::Reject => {
+            let older = moving.or_else(|| before.min_by(|one, other| one.place.cmp(&other.place)));
+            older.map_or(Turn::Mine, |older| Turn::Refused(older.name.clone()))
+        }
+    }
+}
+
+fn count(ahead: usize) -> u32 {
+    u32::try_from(ahead).unwrap_or(u32::MAX)
+}
+
+pub(super) fn evaluate(input: Input<'_>) -> Finding {
+    let target = input.target.name();
+    if input.snapshot.promotion.spec.emergency {
+        return Finding::waived(GATE, "An emergency rollback does not wait for its turn");
+    }
+    match turn(input.snapshot, input.target) {
+        Turn::Mine => Finding::passed(GATE, "FirstInLine", format!("Nothing else is on its way into {target}")),
+        Turn::After(name, count) => {
+            let message = format!("{count} before it into {target}; next to end is {name}");
+            Finding::pending(GATE, "InLine", message)
+        }
+        Turn::Superseded(name) => {
+            Finding::failed(GATE, "Superseded", format!("The newer promotion {name} takes its place"))
+        }
+        Turn::Refused(name) => {
+            let message = format!(
+                "{target} takes one promotion at a time (queue: Reject), and {name} is on its way; create it anew when that has ended"
+            );
+            Finding::failed(GATE, "Occupied", message)
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Each gate in turn: what holds it, and what frees it.
+
+use serde_json::json;
+
+use crate::{
+    api::{GateState, PromotionPhase},
+    domain::promotion::world::World,
+};
+
+/// v1.1.0, which dev has, to staging.
+fn to_staging(world: &mut World) {
+    world.promote("p", &json!({"target": "staging", "source": {"environment": "dev"}}));
+    world.settle("p");
+}
+
+#[test]
+fn only_named_sources_may_come_in() {
+    let mut world = World::shop();
+    world.rules("production", &json!({"from": ["staging"]}));
+    world.promote("p", &json!({"target": "production", "source": {"environment": "dev"}}));
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Rejected);
+    assert!(world.gate("p", "from").message.contains("promote it there first"));
+}
+
+#[test]
+fn a_version_by_name_must_be_where_it_may_come_from() {
+    let mut world = World::shop();
+    world.rules("production", &json!({"from": ["staging"]}));
+    world.promote("p", &json!({"target": "production", "source": {"version": "v1.1.0"}}));
+    world.settle("p");
+    assert_eq!(
+        (world.phase("p"), world.gate("p", "from").reason.as_str()),
+        (PromotionPhase::Evaluating, "NotInSource")
+    );
+    world.release("staging", "v1.1.0");
+    world.settle("p");
+    assert_eq!(world.has("production"), "v1.1.0");
+}
+
+#[test]
+fn a_soak_time_passes_at_its_exact_end_and_wakes_by_itself() {
+    // Kargo #4586: the end of a soak time woke nobody.
+    let mut world = World::shop();
+    world.rules("staging", &json!({"requires": [{"environment": "dev", "soak": "1h"}]}));
+    to_staging(&mut world);
+    let gate = world.gate("p", "requires/dev").clone();
+    assert_eq!((gate.state, gate.reason.as_str()), (GateState::Pending, "Soaking"));
+    let rest = world.settle("p").unwrap();
+    assert_eq!(rest.wake, gate.until, "exactly then");
+    world.now = gate.until.unwrap();
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v1.1.0");
+    let evidence = world.newest("staging").spec.gates.iter().find(|gate| gate.name == "requires/dev").unwrap().clone();
+    assert_eq!(evidence.evidence.unwrap().revision.unwrap().environment, "dev");
+}
+
+#[test]
+fn a_soak_in_another_environment_than_the_required_one_counts_for_nothing() {
+    // Kargo #4586: soak time in unrelated stages satisfied the gate.
+    let mut world = World::shop();
+    world.rules("production", &json!({"requires": [{"environment": "staging", "soak": "1h"}]}));
+    world.promote("p", &json!({"target": "production", "source": {"environment": "dev"}}));
+    world.wait(600);
+    world.settle("p");
+    assert_eq!(world.gate("p", "requires/staging").reason, "NotThereYet");
+    assert_eq!(world.has("production"), "v1.0.0");
+}
+
+#[test]
+fn a_release_that_was_never_reported_as_deployed_has_not_soaked() {
+    let mut world = World::shop();
+    world.rules("production", &json!({"requires": [{"environment": "staging"}]}));
+    world.release("staging", "v1.1.0");
+    world.promote("p", &json!({"target": "production", "source": {"environment": "staging"}}));
+    world.wait(600);
+    world.settle("p");
+    assert_eq!(world.gate("p", "requires/staging").reason, "NotDeployedYet");
+    world.deployed("staging");
+    world.settle("p");
+    assert_eq!(world.has("production"), "v1.1.0");
+}
+
+#[test]
+fn health_that_broke_before_the_soak_time_was_over_does_not_add_up() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"requires": [{"environment": "dev", "soak": "1h"}]}));
+    world.wait(30);
+    world.report("dev", world.newest("dev").spec.revision, "Failed");
+    world.wait(10);
+    world.report("dev", world.newest("dev").spec.revision, "Succeeded");
+    world.wait(40);
+    to_staging(&mut world);
+    assert_eq!(world.gate("p", "requires/dev").reason, "Soaking", "40 minutes since the repair, 30 before it");
+}
+
+#[test]
+fn what_was_healthy_long_enough_before_it_was_replaced_counts() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"requires": [{"environment": "dev", "soak": "1h"}]}));
+    world.wait(90);
+    world.release("dev", "v2.0.0");
+    world.promote("p", &json!({"target": "staging", "source": {"version": "v1.1.0"}}));
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v1.1.0");
+}
+
+#[test]
+fn environments_that_require_each_other_say_so() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"requires": [{"environment": "production"}]}));
+    world.rules("production", &json!({"requires": [{"environment": "staging"}]}));
+    to_staging(&mut world);
+    let gate = world.gate("p", "requires/production");
+    assert_eq!((gate.state, gate.reason.as_str()), (GateState::Pending, "CircularRequirement"));
+}
+
+#[test]
+fn an_environment_that_requires_itself_lets_nothing_in_and_says_why() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"requires": [{"environment": "staging"}]}));
+    to_staging(&mut world);
+    assert_eq!(world.gate("p", "requires/staging").reason, "RequiresItself");
+}
+
+#[test]
+fn a_version_that_was_rolled_back_upstream_does_not_go_on() {
+    let mut world = World::shop();
+    world.rules("production", &json!({"requires": [{"environment": "staging"}]}));
+    to_staging(&mut world);
+    world.deployed("staging");
+    world.settle_all();
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}}));
+    world.settle_all();
+    world.promote("q", &json!({"target": "production", "source": {"version": "v1.1.0"}}));
+    world.settle("q");
+    assert_eq!(world.gate("q", "requires/staging").reason, "RolledBackThere");
+}
+
+#[test]
+fn a_validation_is_waited_for_and_bound_to_the_digest() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"validations": ["schema", "e2e"]}));
+    to_staging(&mut world);
+    assert_eq!(world.gate("p", "validation/schema").reason, "NoResult");
+    world.validated("v1.1.0", "schema", "Passed");
+    world.validated("v1.1.0", "e2e", "Passed");
+    world.version("v1.1.0").status.as_mut().unwrap().validations[1].digest = crate::api::Digest::of(b"other");
+    world.settle("p");
+    assert_eq!(world.gate("p", "validation/schema").state, GateState::Passed);
+    assert_eq!(world.gate("p", "validation/e2e").reason, "OtherDigest");
+    world.validated("v1.1.0", "e2e", "Passed");
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v1.1.0");
+}
+
+#[test]
+fn a_failed_validation_rejects_and_hides_no_other_gate() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"validations": ["schema"], "versions": "^2.0"}));
+    world.validated("v1.1.0", "schema", "Failed");
+    to_staging(&mut world);
+    assert_eq!(world.phase("p"), PromotionPhase::Rejected);
+    assert_eq!(world.gate("p", "validation/schema").state, GateState::Failed);
+    assert_eq!(world.gate("p", "versions").state, GateState::Failed, "one failure hides no other");
+}
+
+#[test]
+fn only_versions_within_the_range_come_in_and_pre_releases_as_semver_says() {
+    let mut world = World::shop();
+    world.publish("v1.2.0-rc.1", &json!({"flows": ["Checkout"]}));
+    world.rules("staging", &json!({"versions": ">=1.0.0, <3.0.0"}));
+    for (name, version, phase) in
+        [("rc", "v1.2.0-rc.1", PromotionPhase::Rejected), ("two", "v2.0.0", PromotionPhase::ReadyForDeploy)]
+    {
+        world.promote(name, &json!({"target": "staging", "source": {"version": version}}));
+        world.settle(name);
+        assert_eq!(world.phase(name), phase, "{version}");
+    }
+}
+
+#[test]
+fn a_range_that_is_none_lets_nothing_in_and_names_the_field() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"versions": "latest-ish"}));
+    to_staging(&mut world);
+    let gate = world.gate("p", "versions");
+    assert_eq!((gate.state, gate.reason.as_str()), (GateState::Pending, "InvalidRule"));
+    assert!(
+        gate.message.contains("spec.promotion.versions") && gate.message.contains("latest-ish"),
+        "{}",
+        gate.message
+    );
+}
+
+#[test]
+fn an_older_version_is_no_promotion() {
+    let mut world = World::shop();
+    world.release("production", "v2.0.0");
+    world.promote("p", &json!({"target": "production", "source": {"version": "v1.0.0"}}));
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Rejected);
+    let gate = world.gate("p", "upgrade");
+    assert!(gate.message.contains("roll back to revision 1"), "{}", gate.message);
+}
+
+#[test]
+fn what_the_version_requires_must_be_there_afterwards() {
+    let mut world = World::shop();
+    let requires = json!({"variables": ["BASE_URL"], "flags": ["BETA"], "secrets": ["API_KEY"]});
+    world.version("v1.1.0").spec.requires = Some(serde_json::from_value(requires).unwrap());
+    to_staging(&mut world);
+    let gate = world.gate("p", "completeness");
+    assert_eq!(gate.state, GateState::Pending);
+    assert!(gate.message.contains("variable BASE_URL, flag BETA, secret API_KEY"), "{}", gate.message);
+    world.configure(
+        "staging",
+        &json!({
+            "variables": [{"name": "BASE_URL", "value": "https://x"}, {"name": "API_KEY", "value": "plain"}],
+            "flags": [{"name": "BETA", "enabled": false}],
+        }),
+    );
+    world.settle("p");
+    assert!(world.gate("p", "completeness").message.contains("secret API_KEY"), "a plain value is no secret");
+    world.configure("staging", &json!({
+        "variables": [{"name": "BASE_URL", "value": "https://x"}, {"name": "API_KEY", "vault": {"path": "payments", "key": "k"}}],
+        "flags": [{"name": "BETA", "enabled": false}],
+    }));
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v1.1.0");
+}
+
+#[test]
+fn a_degraded_source_is_waited_for() {
+    let mut world = World::shop();
+    world.report("dev", world.newest("dev").spec.revision, "Failed");
+    to_staging(&mut world);
+    assert_eq!(world.gate("p", "upstreamHealth").state, GateState::Pending);
+    world.wait(1);
+    world.report("dev", world.newest("dev").spec.revision, "Succeeded");
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v1.1.0");
+}
+
+#[test]
+fn people_confirm_exactly_one_plan_and_a_changed_plan_voids_their_yes() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"confirmations": {"required": 2}}));
+    to_staging(&mut world);
+    assert_eq!(world.phase("p"), PromotionPhase::AwaitingConfirmation);
+    world.confirm("p", "ben");
+    world.settle("p");
+    assert!(world.gate("p", "confirmations").message.starts_with("1 of 2"));
+    world.release("dev", "v2.0.0");
+    world.settle("p");
+    let message = &world.gate("p", "confirmations").message;
+    assert!(message.contains("changed since ben confirmed it"), "{message}");
+    world.confirm("p", "ben");
+    world.confirm("p", "cem");
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v2.0.0");
+    let users: Vec<&str> = world.newest("staging").spec.confirmations.iter().map(|yes| yes.user.as_str()).collect();
+    assert_eq!(users, ["ben", "cem"], "only those of the plan that was carried out");
+}
+
+#[test]
+fn the_author_does_not_count_and_neither_does_a_second_yes() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"confirmations": {"required": 2}}));
+    to_staging(&mut world);
+    for user in ["ana", "ben", "ben"] {
+        world.confirm("p", user);
+    }
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::AwaitingConfirmation);
+    let message = &world.gate("p", "confirmations").message;
+    assert!(message.starts_with("1 of 2") && message.contains("ana created the promotion"), "{message}");
+}
+
+#[test]
+fn without_a_known_author_nobody_can_confirm() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"confirmations": {"required": 1}}));
+    to_staging(&mut world);
+    world.promotions.get_mut("p").unwrap().metadata.annotations = None;
+    world.confirm("p", "ben");
+    world.settle("p");
+    assert_eq!(world.gate("p", "confirmations").reason, "AuthorUnknown");
+}
+
+#[test]
+fn a_gate_s_time_moves_only_with_its_outcome() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"validations": ["schema"]}));
+    to_staging(&mut world);
+    let before = world.gate("p", "validation/schema").evaluated_at;
+    world.wait(5);
+    world.settle("p");
+    assert_eq!(world.gate("p", "validation/schema").evaluated_at, before);
+    world.validated("v1.1.0", "schema", "Running");
+    world.settle("p");
+    assert!(world.gate("p", "validation/schema").evaluated_at > before);
+}
+
+#[test]
+fn promotions_wait_for_each_other_in_the_order_of_their_creation_whatever_their_names() {
+    // Kargo #6214: order was that of names, and leftover names broke it.
+    let mut world = World::shop();
+    world.promote("zz", &json!({"target": "staging", "source": {"version": "v1.1.0"}}));
+    world.wait(1);
+    world.promote("aa", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle("aa");
+    assert_eq!(world.status("aa").queue_position, Some(1));
+    world.settle_all();
+    assert_eq!((world.has("staging"), world.phase("aa")), ("v1.1.0", PromotionPhase::Evaluating), "zz is on its way");
+    world.deployed("staging");
+    world.settle_all();
+    assert_eq!((world.phase("zz"), world.has("staging")), (PromotionPhase::Succeeded, "v2.0.0"));
+}
+
+#[test]
+fn a_newer_promotion_supersedes_those_that_have_not_moved() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"queue": "Supersede", "confirmations": {"required": 1}}));
+    to_staging(&mut world);
+    world.wait(1);
+    world.promote("q", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle_all();
+    assert_eq!(world.phase("p"), PromotionPhase::Superseded);
+    assert_eq!(world.phase("q"), PromotionPhase::AwaitingConfirmation);
+}
+
+#[test]
+fn a_second_promotion_is_rejected_where_the_queue_says_so() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"queue": "Reject", "confirmations": {"required": 1}}));
+    to_staging(&mut world);
+    world.wait(1);
+    world.promote("q", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle_all();
+    assert_eq!(world.phase("p"), PromotionPhase::AwaitingConfirmation);
+    assert_eq!((world.phase("q"), world.gate("q", "queue").reason.as_str()), (PromotionPhase::Rejected, "Occupied"));
+}

@@ -1,0 +1,401 @@
+//! The next step of a promotion.
+//!
+//! [`plan`] looks at a snapshot and answers with one [`Step`]. Before it has moved anything: work out what it would do,
+//! evaluate all gates, show both, and, if all gates let it pass, look at everything live once more and commit. After
+//! that: follow the deployment to its end.
+//!
+//! The commit is the creation of the target's next revision. The API server lets one creation of a name win; who loses
+//! sees the other's revision and plans anew. An end is final, so it too is only ever decided on live reads.
+
+use jiff::Timestamp;
+
+use super::{
+    gates::{self, Finding, Input, Turn},
+    outcome::{self, Answer, Outcome},
+    proposal::{self, Needed, Obstacle, Problem, Proposal},
+    record,
+    snapshot::{EnvironmentView, Snapshot, is_auto},
+    status::{self, Report},
+};
+use crate::{
+    api::{
+        Digest, EnvironmentRevision, EnvironmentRevisionSpec, GateState, GateType, PromotionPhase, PromotionStatus,
+        RevisionNumber, revision::VersionReference,
+    },
+    domain::{duration, environment::naming, revision::RevisionRecord},
+};
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Read this and ask again.
+    Read(Needed),
+    /// Look at everything live and ask again.
+    Refresh,
+    /// Do this and ask again.
+    Act(Action),
+    /// Nothing is left to do for now.
+    Rest(Rest),
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Show the plan and the gates before anything moves.
+    Show(Box<PromotionStatus>),
+    /// The commit: make this the target's newest revision.
+    Commit(Box<EnvironmentRevisionSpec>),
+    /// It has ended and its time is over.
+    Delete,
+}
+
+/// The report of a plan that has nothing left to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rest {
+    /// The status to report.
+    pub status: Box<PromotionStatus>,
+    /// When to look again although nothing changed.
+    pub wake: Option<Timestamp>,
+    /// Nobody will tell us when what is in the way ends: try again after a while.
+    pub retry: bool,
+}
+
+/// The next step of this promotion.
+#[must_use]
+pub fn plan(snapshot: &Snapshot<'_>) -> Step {
+    let stored = snapshot.promotion.status.as_ref();
+    if snapshot.promotion.metadata.deletion_timestamp.is_some() {
+        return unchanged(snapshot, None);
+    }
+    if stored.and_then(|status| status.phase).is_some_and(PromotionPhase::is_terminal) {
+        return ended(snapshot);
+    }
+    if let Some(refusal) = snapshot.refusal {
+        return refused(snapshot, refusal);
+    }
+    let moved = stored.and_then(|status| status.revision);
+    let step = match snapshot.target() {
+        None => no_target(snapshot, moved),
+        Some(target) => match target.history.made_by_name(snapshot.name()).cloned() {
+            Some(made) => follow(snapshot, target, &made),
+            None if moved.is_some() => lost(snapshot, moved),
+            None => advance(snapshot, target),
+        },
+    };
+    // An end is final: nothing that was seen from afar alone may bring it about.
+    match &step {
+        Step::Rest(rest) if rest.status.phase.is_some_and(PromotionPhase::is_terminal) && !snapshot.fresh => {
+            Step::Refresh
+        }
+        Step::Act(Action::Commit(_)) if !snapshot.fresh => Step::Refresh,
+        _ => step,
+    }
+}
+
+fn rest(snapshot: &Snapshot<'_>, report: Report) -> Step {
+    let wake = report.until;
+    let mut status = Box::new(status::of(snapshot, report));
+    let ttl = status.finished_at.and_then(|finished| expiry(snapshot, finished));
+    if status.phase.is_some_and(PromotionPhase::is_terminal) {
+        status.until = None;
+    }
+    Step::Rest(Rest { status, wake: ttl.or(wake), retry: false })
+}
+
+fn unchanged(snapshot: &Snapshot<'_>, wake: Option<Timestamp>) -> Step {
+    let status = snapshot.promotion.status.clone().map(status::ours).unwrap_or_default();
+    Step::Rest(Rest { status: Box::new(status), wake, retry: false })
+}
+
+/// It has ended: all that can come is the end of its time.
+fn ended(snapshot: &Snapshot<'_>) -> Step {
+    let finished = snapshot.promotion.status.as_ref().and_then(|status| status.finished_at);
+    match finished.and_then(|finished| expiry(snapshot, finished)) {
+        Some(expiry) if expiry <= snapshot.now => Step::Act(Action::Delete),
+        wake => unchanged(snapshot, wake),
+    }
+}
+
+/// When an ended promotion goes. One that was made by itself and that a person cancelled stays: it would come again.
+fn expiry(snapshot: &Snapshot<'_>, finished: Timestamp) -> Option<Timestamp> {
+    let spec = &snapshot.promotion.spec;
+    if spec.cancel && is_auto(snapshot.promotion) {
+        return None;
+    }
+    finished.checked_add(duration::parse(spec.ttl_after_finished.as_deref()?)?).ok()
+}
+
+/// The API server refused a write: what was said stays said, and the refusal with it.
+fn refused(snapshot: &Snapshot<'_>, refusal: &str) -> Step {
+    let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    let phase = stored.phase.unwrap_or(PromotionPhase::Evaluating);
+    let mut report = Report::before(phase, "WriteFailed", refusal.to_owned());
+    report.plan = stored.plan;
+    report.gates = stored.gates;
+    report.revision = stored.revision;
+    report.queue_position = stored.queue_position;
+    match rest(snapshot, report) {
+        Step::Rest(rest) => Step::Rest(Rest { retry: true, ..rest }),
+        other => other,
+    }
+}
+
+fn no_target(snapshot: &Snapshot<'_>, moved: Option<RevisionNumber>) -> Step {
+    if moved.is_some() {
+        return lost(snapshot, moved);
+    }
+    if snapshot.promotion.spec.cancel {
+        return cancelled(snapshot);
+    }
+    let target = &snapshot.promotion.spec.target;
+    let message =
+        format!("There is no environment {target} in this project; create it, or cancel this promotion (spec.cancel)");
+    let phase = if snapshot.promotion.spec.dry_run { PromotionPhase::DryRun } else { PromotionPhase::Pending };
+    rest(snapshot, Report::before(phase, "TargetNotFound", message))
+}
+
+/// It made a revision that is not in the target's history.
+fn lost(snapshot: &Snapshot<'_>, moved: Option<RevisionNumber>) -> Step {
+    let target = &snapshot.promotion.spec.target;
+    let number = moved.map_or_else(String::new, |number| number.to_string());
+    let message =
+        format!("{target} does not have revision {number} any more: the environment was deleted, or its history cut");
+    let mut report = Report::before(PromotionPhase::Failed, "RevisionGone", message);
+    report.revision = moved;
+    let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    (report.plan, report.gates) = (stored.plan, stored.gates);
+    rest(snapshot, report)
+}
+
+fn cancelled(snapshot: &Snapshot<'_>) -> Step {
+    let mut report =
+        Report::before(PromotionPhase::Cancelled, "Cancelled", "It was cancelled before it moved anything".to_owned());
+    let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    (report.plan, report.gates) = (stored.plan, stored.gates);
+    rest(snapshot, report)
+}
+
+/// The next step of a promotion that has not moved anything.
+fn advance(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Step {
+    if snapshot.promotion.spec.cancel {
+        return cancelled(snapshot);
+    }
+    if target.terminating() {
+        let message = format!("The target {} is being deleted", target.name());
+        return rest(snapshot, Report::before(PromotionPhase::Rejected, "TargetTerminating", message));
+    }
+    let (proposal, problem) = match proposal::propose(snapshot, target) {
+        Ok(proposal) => (Some(proposal), None),
+        Err(Obstacle::Problem(problem)) => (None, Some(problem)),
+        Err(Obstacle::Needed(needed)) => return Step::Read(needed),
+    };
+    let findings = gates::evaluate(Input { snapshot, target, proposal: proposal.as_ref() });
+    let turn = gates::turn(snapshot, target);
+    let verdict = verdict(snapshot, target, proposal.as_ref(), problem.as_ref(), &findings, &turn);
+    let mut report = match verdict {
+        Verdict::Say(report) => report,
+        Verdict::Move(proposal) => return move_on(snapshot, target, proposal, &findings),
+    };
+    report.plan = proposal.map(|proposal| proposal.plan);
+    report.gates = status::gates(snapshot, &findings);
+    report.queue_position = status::position(&turn);
+    report.until = findings.iter().filter_map(|finding| finding.until).min();
+    rest(snapshot, report)
+}
+
+enum Verdict<'a> {
+    Say(Report),
+    Move(&'a Proposal),
+}
+
+fn verdict<'a>(
+    snapshot: &Snapshot<'_>,
+    target: &EnvironmentView,
+    proposal: Option<&'a Proposal>,
+    problem: Option<&Problem>,
+    findings: &[Finding],
+    turn: &Turn,
+) -> Verdict<'a> {
+    let say = |phase, reason: &str, message| Verdict::Say(Report::before(phase, reason, message));
+    let failed = findings.iter().find(|finding| finding.state == GateState::Failed);
+    let nothing = proposal.filter(|proposal| proposal.changes_nothing());
+    if snapshot.promotion.spec.dry_run {
+        return say(PromotionPhase::DryRun, "DryRun", dry_run(problem, findings, nothing.is_some()));
+    }
+    if let Turn::Superseded(by) = turn {
+        return say(PromotionPhase::Superseded, "Superseded", format!("The newer promotion {by} takes its place"));
+    }
+    if let Some(problem) = problem.filter(|problem| problem.phase.is_terminal()) {
+        return say(problem.phase, problem.reason, problem.message.clone());
+    }
+    if let Some(failed) = failed {
+        return say(PromotionPhase::Rejected, failed.reason, status::sentences(findings, GateState::Failed));
+    }
+    if let Some(problem) = problem {
+        return say(problem.phase, problem.reason, problem.message.clone());
+    }
+    // Only once nothing is on its way any more that could change it.
+    if let (Some(proposal), Turn::Mine) = (nothing, turn) {
+        let message =
+            format!("Nothing to do: {} has exactly that since revision {}", target.name(), proposal.base.number);
+        return say(PromotionPhase::Succeeded, "UpToDate", message);
+    }
+    let pending: Vec<&Finding> = findings.iter().filter(|finding| !finding.state.lets_pass()).collect();
+    match (proposal, pending.as_slice()) {
+        (Some(proposal), []) => Verdict::Move(proposal),
+        (Some(_), [only]) if only.gate == GateType::Confirmations => {
+            say(PromotionPhase::AwaitingConfirmation, only.reason, only.message.clone())
+        }
+        (_, pending) => {
+            let reason = pending.first().map_or("Evaluating", |first| first.reason);
+            say(PromotionPhase::Evaluating, reason, status::sentences(findings, GateState::Pending))
+        }
+    }
+}
+
+fn dry_run(problem: Option<&Problem>, findings: &[Finding], nothing: bool) -> String {
+    if let Some(problem) = problem {
+        return format!("It would not move: {}", problem.message);
+    }
+    if nothing {
+        return "It would change nothing".to_owned();
+    }
+    let failed = status::sentences(findings, GateState::Failed);
+    if !failed.is_empty() {
+        return format!("It would be rejected: {failed}");
+    }
+    let pending = status::sentences(findings, GateState::Pending);
+    if pending.is_empty() { "It would move at once".to_owned() } else { format!("It would wait: {pending}") }
+}
+
+/// All gates let it pass: show what will happen, then make it happen.
+fn move_on(snapshot: &Snapshot<'_>, target: &EnvironmentView, proposal: &Proposal, findings: &[Finding]) -> Step {
+    let gates = status::gates(snapshot, findings);
+    let stored = snapshot.promotion.status.as_ref();
+    let shown = stored.and_then(|status| status.plan.as_ref()).is_some_and(|plan| *plan == proposal.plan);
+    if !shown {
+        let mut report = Report::before(
+            PromotionPhase::Evaluating,
+            "Moving",
+            "All gates let it pass; it is about to move".to_owned(),
+        );
+        (report.plan, report.gates, report.queue_position) = (Some(proposal.plan.clone()), gates, Some(0));
+        return Step::Act(Action::Show(Box::new(status::of(snapshot, report))));
+    }
+    Step::Act(Action::Commit(Box::new(record::commit(snapshot, target, proposal, gates))))
+}
+
+/// The next step of a promotion whose name has made a revision.
+fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionRecord) -> Step {
+    let name = naming::revision(target.name(), made.number);
+    if !made.is_made_by(snapshot.uid()) {
+        let message = format!(
+            "A promotion of this name made revision {} of {} before, and a name moves something once; use another name to \
+             promote again",
+            made.number,
+            target.name()
+        );
+        let mut report = Report::before(PromotionPhase::Succeeded, "DoneBefore", message);
+        report.revision = Some(made.number);
+        return rest(snapshot, report);
+    }
+    let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    // What let it pass stands in the revision: told from there when it has just moved, or when the status was lost.
+    let told_before = stored.plan.filter(|_| stored.revision == Some(made.number));
+    let (plan, gates) = match (told_before, snapshot.revisions.get(&name)) {
+        (Some(plan), _) => (Some(plan), stored.gates),
+        (None, None) => return Step::Read(Needed::Revision(name)),
+        (None, Some(None)) => (None, stored.gates),
+        (None, Some(Some(revision))) => {
+            let before = target.history.iter().find(|record| record.number < made.number);
+            (Some(record::plan_of(&revision.spec, before.map(AsRef::as_ref))), revision.spec.gates.clone())
+        }
+    };
+    let outcome = outcome::of(snapshot, target, made);
+    if let Outcome::Failed { why, answer: Answer::Restore(good) } = &outcome {
+        return restore(snapshot, target, *good, why);
+    }
+    let mut report = told(target, made, outcome);
+    (report.plan, report.gates, report.revision) = (plan, gates, Some(made.number));
+    rest(snapshot, report)
+}
+
+/// Where the promotion stands, in words.
+fn told(target: &EnvironmentView, made: &RevisionRecord, outcome: Outcome) -> Report {
+    let (name, number) = (target.name(), made.number);
+    let version = made.version.as_ref().map_or("no version", |version| &version.name);
+    let say = |phase: PromotionPhase, reason: &str, message: String| Report::before(phase, reason, message);
+    match outcome {
+        Outcome::Publishing => say(
+            PromotionPhase::Evaluating,
+            "Publishing",
+            format!("Revision {number} of {name} is made; the environment publishes it"),
+        ),
+        Outcome::Deploying { revision, until, begun } => {
+            let what = if begun { "the end of the deployment" } else { "the Deployment Planner's report" };
+            let message = format!("{what} of revision {revision} of {name} (status.deployment), until {until}");
+            Report { until: Some(until), ..say(PromotionPhase::ReadyForDeploy, "ReadyForDeploy", message) }
+        }
+        Outcome::Soaking { until } => {
+            let message = format!("{version} is deployed in {name} and must stay healthy until {until}");
+            Report { until: Some(until), ..say(PromotionPhase::Deployed, "Soaking", message) }
+        }
+        Outcome::Succeeded => {
+            say(PromotionPhase::Succeeded, "Succeeded", format!("{version} is deployed in {name} (revision {number})"))
+        }
+        Outcome::Superseded { by } => say(
+            PromotionPhase::Superseded,
+            "Superseded",
+            format!("Revision {by} of {name} took the place of revision {number} before it was deployed"),
+        ),
+        Outcome::Failed { why, answer } => {
+            let (message, rolled_back_by) = match answer {
+                Answer::RolledBack(by) => (format!("{why}; revision {by} rolled it back"), Some(by)),
+                Answer::Nowhere => (
+                    format!("{why}; no earlier revision was reported as deployed, so there is nothing to roll back to"),
+                    None,
+                ),
+                Answer::Hold | Answer::Restore(_) => {
+                    (format!("{why}; the release stays: promote another version, or roll back (source.revision)"), None)
+                }
+            };
+            Report { rolled_back_by, ..say(PromotionPhase::Failed, "DeploymentFailed", message) }
+        }
+    }
+}
+
+/// Answers a failed deployment with the last good revision.
+fn restore(snapshot: &Snapshot<'_>, target: &EnvironmentView, good: RevisionNumber, why: &str) -> Step {
+    let Some(newest) = target.history.newest().cloned() else { return unchanged(snapshot, None) };
+    let read = |number: RevisionNumber| {
+        let name = naming::revision(target.name(), number);
+        snapshot.revisions.get(&name).ok_or(Step::Read(Needed::Revision(name)))
+    };
+    let (good, current) = match (read(good), read(newest.number)) {
+        (Err(step), _) | (_, Err(step)) => return step,
+        (Ok(Some(good)), Ok(Some(current))) => (good, current),
+        (Ok(_), Ok(_)) => return lost(snapshot, Some(newest.number)),
+    };
+    let diff = match restored_diff(snapshot, &newest, good) {
+        Ok(diff) => diff,
+        Err(step) => return step,
+    };
+    let answer = record::answer(snapshot, target, (&newest, current), good, diff, why);
+    Step::Act(Action::Commit(Box::new(answer)))
+}
+
+fn restored_diff(
+    snapshot: &Snapshot<'_>,
+    newest: &RevisionRecord,
+    good: &EnvironmentRevision,
+) -> Result<super::snapshot::ContentDiff, Step> {
+    let digest =
+        |version: &Option<VersionReference>| -> Option<Digest> { version.as_ref().map(|version| version.digest) };
+    let (from, to) = (digest(&newest.version), &good.spec.version);
+    let Some(to) = to.as_ref().filter(|to| Some(to.digest) != from) else { return Ok(Default::default()) };
+    let known = snapshot.diffs.get(&(from, to.digest)).cloned();
+    known.ok_or_else(|| Step::Read(Needed::Diff(newest.version.clone(), to.clone())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,490 @@
+//! Promotions from their creation to their end, in a small world.
+
+use serde_json::json;
+
+use crate::{
+    api::{Cause, DeploymentState, GateState, PromotionPhase, condition::READY},
+    domain::{
+        promotion::{
+            plan::{Action, Step, plan},
+            world::{Reads, World, number},
+        },
+        revision::chain,
+    },
+};
+
+fn dev_to_staging() -> serde_json::Value {
+    json!({"target": "staging", "source": {"environment": "dev"}, "reason": "September release"})
+}
+
+#[test]
+fn the_plan_is_shown_before_anything_moves_and_one_revision_moves_it() {
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    assert_eq!(world.journal, ["show p", "commit staging-2", "status p"]);
+    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
+    let record = &world.newest("staging").spec;
+    assert_eq!((record.cause, record.actor.as_str()), (Cause::Promoted, "ana"));
+    assert_eq!(record.reason.as_deref(), Some("September release"));
+    assert_eq!(record.promotion.as_ref().unwrap().name, "p");
+    assert_eq!(record.changes.content["flows"].added, ["Signup"]);
+    assert!(record.gates.iter().all(|gate| gate.state.lets_pass()));
+    let stored: Vec<_> = world
+        .revisions
+        .values()
+        .filter(|revision| revision.spec.environment == "staging")
+        .map(|revision| json!(revision.spec))
+        .collect();
+    assert_eq!(chain::verify(&stored), Ok(()));
+}
+
+#[test]
+fn the_planner_ends_it() {
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.report("staging", number(2), "InProgress");
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
+    world.wait(1);
+    world.report("staging", number(2), "Succeeded");
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Succeeded);
+    assert!(world.status("p").waiting_for.is_none() && world.status("p").finished_at.is_some());
+}
+
+#[test]
+fn reports_for_older_revisions_and_repeated_ones_change_nothing_wrong() {
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.report("staging", number(1), "Failed");
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
+    world.report("staging", number(2), "Succeeded");
+    world.report("staging", number(2), "Succeeded");
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Succeeded);
+    world.wait(1);
+    world.report("staging", number(2), "Failed");
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Succeeded, "an end is final");
+}
+
+#[test]
+fn a_release_that_must_stay_healthy_is_deployed_first_and_succeeds_later() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": {"soak": "10m"}}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.deployed("staging");
+    let rest = world.settle("p").unwrap();
+    assert_eq!(world.phase("p"), PromotionPhase::Deployed);
+    world.now = rest.wake.unwrap();
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Succeeded);
+}
+
+#[test]
+fn a_deployment_that_takes_too_long_fails_at_its_deadline() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": {"deadline": "5m"}}));
+    world.promote("p", &dev_to_staging());
+    let rest = world.settle("p").unwrap();
+    world.now = rest.wake.unwrap();
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Failed);
+    assert_eq!(world.has("staging"), "v1.1.0", "Hold: the release stays");
+}
+
+fn failing(rules: &serde_json::Value) -> World {
+    let mut world = World::shop();
+    world.rules("staging", rules);
+    world.configure("staging", &json!({"flags": [{"name": "BETA", "enabled": false}]}));
+    world.deployed("staging");
+    world.configure("dev", &json!({"flags": [{"name": "BETA", "enabled": true}]}));
+    world.promote("p", &json!({"target": "staging", "source": {"environment": "dev"}, "config": {"flags": ["BETA"]}}));
+    world.settle("p");
+    world.report("staging", world.newest("staging").spec.revision, "Failed");
+    world.settle("p");
+    world
+}
+
+#[test]
+fn a_failed_deployment_is_rolled_back_with_its_configuration_once_and_vetoed() {
+    let mut world = failing(&json!({"deployment": {"onFailure": "Rollback"}}));
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.0.0"));
+    let record = world.newest("staging").spec.clone();
+    assert_eq!((record.cause, record.restores), (Cause::RolledBack, Some(number(2))));
+    assert!(!record.config.flags[0].enabled, "the configuration came back as well");
+    assert_eq!(world.status("p").rolled_back_by, Some(record.revision));
+    assert_eq!(world.history("staging").vetoes()[0].version.name, "v1.1.0");
+    world.wait(1);
+    world.report("staging", record.revision, "Failed");
+    world.settle_all();
+    assert_eq!(
+        world.newest("staging").spec.revision,
+        record.revision,
+        "what answers a failure is never answered itself"
+    );
+}
+
+#[test]
+fn a_vetoed_version_comes_back_only_if_somebody_says_so_or_a_newer_one_was_released() {
+    let mut world = failing(&json!({"deployment": {"onFailure": "Rollback"}}));
+    world.deployed("staging");
+    world.promote("again", &dev_to_staging());
+    world.settle("again");
+    assert_eq!(
+        (world.phase("again"), world.gate("again", "veto").state),
+        (PromotionPhase::Rejected, GateState::Failed)
+    );
+    world.promote("lifted", &json!({"target": "staging", "source": {"version": "v1.1.0"}, "liftVeto": true}));
+    world.settle("lifted");
+    assert_eq!(world.has("staging"), "v1.1.0");
+    assert!(world.history("staging").vetoes().is_empty());
+
+    let mut world = failing(&json!({"deployment": {"onFailure": "Rollback"}}));
+    world.deployed("staging");
+    world.promote("newer", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle("newer");
+    assert!(world.history("staging").vetoes().is_empty(), "a newer version was released");
+}
+
+#[test]
+fn with_nothing_to_go_back_to_a_failure_says_so() {
+    let mut world = World::shop();
+    for revision in world.revisions.values_mut() {
+        revision.status = None;
+    }
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.report("staging", number(2), "Failed");
+    world.settle("p");
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.1.0"));
+    let ready = &world.status("p").conditions[0];
+    assert!(ready.r#type == READY && ready.message.contains("nothing to roll back to"), "{}", ready.message);
+}
+
+#[test]
+fn a_rollback_restores_version_and_configuration_together_and_waives_what_makes_no_sense_backwards() {
+    let mut world = World::shop();
+    world.rules(
+        "staging",
+        &json!({"from": ["dev"], "validations": ["e2e"], "versions": "^9", "requires": [{"environment": "dev"}]}),
+    );
+    world.configure("staging", &json!({"variables": [{"name": "URL", "value": "old"}]}));
+    world.configure("staging", &json!({"variables": [{"name": "URL", "value": "new"}]}));
+    world.release("staging", "v2.0.0");
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 2}, "reason": "broken"}));
+    world.settle("back");
+    let record = &world.newest("staging").spec;
+    assert_eq!((record.cause, record.restores, world.has("staging")), (Cause::RolledBack, Some(number(2)), "v1.0.0"));
+    assert_eq!(record.config.variables[0].value.as_deref(), Some("old"));
+    for gate in ["from", "validation/e2e", "versions", "upgrade", "requires/dev"] {
+        assert_eq!(world.gate("back", gate).state, GateState::Waived, "{gate}");
+    }
+    assert_eq!(record.vetoes.as_ref().unwrap().name, "v2.0.0");
+}
+
+#[test]
+fn an_emergency_rollback_goes_past_queue_and_confirmations_and_is_marked() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"confirmations": {"required": 2}}));
+    world.release("staging", "v1.1.0");
+    world.promote("p", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle("p");
+    world.wait(1);
+    world
+        .promote("back", &json!({"target": "staging", "source": {"revision": 1}, "emergency": true, "reason": "fire"}));
+    world.settle_all();
+    assert_eq!(world.has("staging"), "v1.0.0");
+    assert!(world.newest("staging").spec.emergency);
+    assert_eq!(world.phase("p"), PromotionPhase::Evaluating, "it waits until the rollback has ended");
+}
+
+#[test]
+fn what_is_overtaken_before_it_was_deployed_is_superseded() {
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}, "emergency": true}));
+    world.settle_all();
+    assert_eq!(world.phase("p"), PromotionPhase::Superseded);
+}
+
+#[test]
+fn an_edit_of_the_configuration_on_the_way_changes_nothing_about_the_promotion() {
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.configure("staging", &json!({"flags": [{"name": "NEW", "enabled": true}]}));
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
+    world.deployed("staging");
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Succeeded, "the report for revision 3 is for this version too");
+}
+
+#[test]
+fn a_dry_run_shows_everything_and_moves_nothing() {
+    let mut world = World::shop();
+    let mut spec = dev_to_staging();
+    spec["dryRun"] = json!(true);
+    world.promote("p", &spec);
+    world.settle("p");
+    assert_eq!(world.journal, ["status p"]);
+    assert_eq!(world.phase("p"), PromotionPhase::DryRun);
+    assert!(world.status("p").plan.is_some() && !world.status("p").gates.is_empty());
+    assert_eq!(world.has("staging"), "v1.0.0");
+}
+
+#[test]
+fn a_name_that_moved_something_before_never_does_again() {
+    let mut world = World::shop();
+    world.promote("release", &dev_to_staging());
+    world.settle("release");
+    world.deployed("staging");
+    world.settle("release");
+    world.promotions.remove("release");
+    world.release("dev", "v2.0.0");
+    world.promote_as("release", "u-of-another-life", &dev_to_staging());
+    world.settle("release");
+    assert_eq!((world.phase("release"), world.has("staging")), (PromotionPhase::Succeeded, "v1.1.0"));
+    assert_eq!(world.status("release").revision, Some(number(2)));
+}
+
+#[test]
+fn a_status_that_was_wiped_comes_back_the_same() {
+    for deployed in [None, Some("Succeeded"), Some("Failed")] {
+        let mut world = World::shop();
+        world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}, "confirmations": {"required": 1}}));
+        world.promote("p", &dev_to_staging());
+        world.settle("p");
+        world.confirm("p", "ben");
+        world.settle("p");
+        if let Some(state) = deployed {
+            world.report("staging", number(2), state);
+            world.settle("p");
+        }
+        let before = world.status("p").clone();
+        world.promotions.get_mut("p").unwrap().status = None;
+        world.settle("p");
+        let mut after = world.status("p").clone();
+        after.finished_at = before.finished_at;
+        for (condition, old) in after.conditions.iter_mut().zip(&before.conditions) {
+            condition.last_transition_time = old.last_transition_time;
+        }
+        assert_eq!(after, before);
+    }
+}
+
+#[test]
+fn what_was_cancelled_moves_nothing_and_what_has_moved_cannot_be_cancelled() {
+    // Kargo #6810: aborting a queued promotion corrupted the stage.
+    let mut world = World::shop();
+    world.rules("staging", &json!({"confirmations": {"required": 1}}));
+    world.promote("p", &dev_to_staging());
+    world.wait(1);
+    world.promote("q", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle_all();
+    world.promotions.get_mut("p").unwrap().spec.cancel = true;
+    world.settle_all();
+    assert_eq!(world.phase("p"), PromotionPhase::Cancelled);
+    assert_eq!(world.phase("q"), PromotionPhase::AwaitingConfirmation, "the next one is in line");
+    world.confirm("q", "ben");
+    world.settle("q");
+    world.promotions.get_mut("q").unwrap().spec.cancel = true;
+    world.settle("q");
+    assert_eq!((world.phase("q"), world.has("staging")), (PromotionPhase::ReadyForDeploy, "v2.0.0"));
+}
+
+#[test]
+fn an_ended_promotion_goes_when_its_time_is_over_and_not_before() {
+    let mut world = World::shop();
+    let mut spec = dev_to_staging();
+    spec["ttlAfterFinished"] = json!("10m");
+    world.promote("p", &spec);
+    world.settle("p");
+    world.deployed("staging");
+    let rest = world.settle("p").unwrap();
+    world.wait(9);
+    assert_eq!(world.settle("p").unwrap().wake, rest.wake);
+    world.now = rest.wake.unwrap();
+    assert!(world.settle("p").is_none() && world.promotions.is_empty());
+}
+
+#[test]
+fn pending_configuration_is_taken_by_a_promotion_and_by_nothing_else() {
+    let mut world = World::shop();
+    world.edit("production", &json!({"flags": [{"name": "BETA", "enabled": true}]}));
+    world.promote("version", &json!({"target": "production", "source": {"version": "v1.1.0"}}));
+    world.settle("version");
+    world.deployed("production");
+    world.settle("version");
+    assert!(world.newest("production").spec.config.flags.is_empty(), "a promotion of a version leaves it waiting");
+    world.promote("config", &json!({"target": "production", "source": {"pendingConfig": true}}));
+    world.settle("config");
+    let record = &world.newest("production").spec;
+    assert_eq!((record.cause, record.changes.flags.added.as_slice()), (Cause::ConfigChanged, &["BETA".to_owned()][..]));
+    assert_eq!(world.has("production"), "v1.1.0");
+}
+
+#[test]
+fn configuration_travels_by_name_and_references_mean_the_target_s_own_secret() {
+    let mut world = World::shop();
+    let key = |path: &str| json!({"variables": [{"name": "API_KEY", "vault": {"path": path, "key": "api_key"}}, {"name": "URL", "value": path}]});
+    world.configure("staging", &key("payments"));
+    world.configure("dev", &key("payments-v2"));
+    world.promote(
+        "p",
+        &json!({"target": "staging", "source": {"environment": "dev"}, "config": {"variables": ["API_KEY"]}}),
+    );
+    world.settle("p");
+    let record = &world.newest("staging").spec;
+    assert_eq!(record.changes.variables.changed, ["API_KEY"]);
+    let vault = record.config.variables[0].vault.as_ref().unwrap();
+    assert_eq!(vault.path, "payments-v2", "relative: below the target's own prefix");
+    assert_eq!(record.config.variables[1].value.as_deref(), Some("payments"), "what is not named stays");
+}
+
+#[test]
+fn bad_input_ends_or_waits_with_a_remedy() {
+    let cases = [
+        (json!({"target": "qa", "source": {"environment": "dev"}}), PromotionPhase::Pending, "no environment qa"),
+        (json!({"target": "staging", "source": {"environment": "qa"}}), PromotionPhase::Pending, "no environment qa"),
+        (json!({"target": "staging", "source": {"version": "v9.0.0"}}), PromotionPhase::Pending, "publish it"),
+        (
+            json!({"target": "staging", "source": {"revision": 7}}),
+            PromotionPhase::Rejected,
+            "those that are kept are: 1",
+        ),
+        (json!({"target": "staging", "source": {"revision": 1}}), PromotionPhase::Rejected, "already"),
+        (
+            json!({"target": "staging", "source": {"environment": "dev"}, "config": {"variables": ["NOPE"]}}),
+            PromotionPhase::Rejected,
+            "NOPE",
+        ),
+        (json!({"target": "staging", "source": {"pendingConfig": true}}), PromotionPhase::Succeeded, "Nothing to do"),
+        (json!({"target": "staging", "source": {"version": "v1.0.0"}}), PromotionPhase::Succeeded, "Nothing to do"),
+    ];
+    for (spec, phase, words) in cases {
+        let mut world = World::shop();
+        world.promote("p", &spec);
+        world.settle("p");
+        let ready = world.status("p").conditions[0].clone();
+        assert_eq!(world.phase("p"), phase, "{spec}: {}", ready.message);
+        assert!(ready.message.contains(words), "{spec}: {}", ready.message);
+        assert!(!world.journal.iter().any(|write| write.starts_with("commit")), "{spec}");
+    }
+}
+
+#[test]
+fn a_version_that_goes_meanwhile_is_waited_for_and_never_moved() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"confirmations": {"required": 1}}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.confirm("p", "ben");
+    let gone = world.versions.remove("v1.1.0").unwrap();
+    world.settle("p");
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Pending, "v1.0.0"));
+    world.versions.insert("v1.1.0".to_owned(), gone);
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v1.1.0");
+}
+
+#[test]
+fn a_target_that_is_being_deleted_takes_nothing_in() {
+    let mut world = World::shop();
+    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now);
+    world.env("staging").metadata.deletion_timestamp = Some(now);
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Rejected);
+}
+
+#[test]
+fn two_with_the_same_plan_move_it_once() {
+    // Kargo #5937: duplicate promotions.
+    let mut world = World::shop();
+    world.promote("one", &dev_to_staging());
+    world.wait(1);
+    world.promote("two", &dev_to_staging());
+    world.settle_all();
+    assert_eq!(world.phase("two"), PromotionPhase::Evaluating, "the first one may still fail");
+    world.deployed("staging");
+    world.settle_all();
+    assert_eq!(world.phase("two"), PromotionPhase::Succeeded);
+    assert_eq!(world.history("staging").iter().count(), 2);
+}
+
+#[test]
+fn a_queued_promotion_is_judged_again_when_its_turn_comes() {
+    // Kargo PR #7031: 193 of 193 queued promotions skipped verification.
+    let mut world = World::shop();
+    world.rules("staging", &json!({"requires": [{"environment": "dev"}]}));
+    world.promote("one", &dev_to_staging());
+    world.wait(1);
+    world.promote("two", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle_all();
+    world.deployed("staging");
+    world.settle_all();
+    assert_eq!(world.has("staging"), "v1.1.0");
+    assert_eq!(
+        (world.phase("two"), world.gate("two", "requires/dev").reason.as_str()),
+        (PromotionPhase::Evaluating, "NotThereYet")
+    );
+}
+
+#[test]
+fn who_sees_an_old_world_looks_again_before_the_commit() {
+    // Kargo PR #6029: a stale cache made finished steps run again.
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    let mut stale = world.clone();
+    world.settle("p");
+    let promotion = stale.promotions["p"].clone();
+    let mut reads = Reads::default();
+    loop {
+        match plan(&stale.snapshot(&promotion, &reads)) {
+            Step::Read(needed) => stale.grant(&mut reads, needed),
+            Step::Act(Action::Show(status)) => {
+                stale.promotions.get_mut("p").unwrap().status = Some(*status);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let promotion = stale.promotions["p"].clone();
+    assert_eq!(plan(&stale.snapshot(&promotion, &reads)), Step::Refresh, "nothing is committed on what is not fresh");
+    reads.fresh = true;
+    let promotion = world.promotions["p"].clone();
+    let step = plan(&world.snapshot(&promotion, &reads));
+    assert!(matches!(step, Step::Rest(_)), "and what is fresh shows that it is done: {step:?}");
+    assert_eq!(
+        world
+            .newest("staging")
+            .status
+            .as_ref()
+            .and_then(|status| status.deployment.as_ref())
+            .map(|outcome| outcome.state),
+        None::<DeploymentState>
+    );
+}
+
+#[test]
+fn what_rests_stays_at_rest() {
+    // Kargo #6790: a controller that stops silently; here nothing waits without a reason, and nothing is written twice.
+    let mut world = World::shop();
+    world.rules("staging", &json!({"confirmations": {"required": 1}, "validations": ["e2e"]}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    let writes = world.journal.len();
+    world.wait(600);
+    world.settle("p");
+    assert_eq!(world.journal.len(), writes);
+    assert!(world.status("p").waiting_for.as_ref().is_some_and(|waiting| waiting.contains("e2e")));
+}

@@ -1,0 +1,179 @@
+//! What is known about a promotion at one moment: the only thing that a plan is made of.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        ANNOTATION_AUTO, Digest, EnvironmentRevision, PlatformEnvironment, Promotion, RevisionNumber,
+        revision::{CategoryChanges, VersionReference},
+        rules::PromotionRules,
+        version::{Requires, ValidationResult},
+    },
+    domain::revision::History,
+};
+
+/// What changes between the contents of two versions.
+pub type ContentDiff = BTreeMap<String, CategoryChanges>;
+
+/// Everything that a plan looks at.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    /// The promotion.
+    pub promotion: &'a Promotion,
+    /// The environments that it may look at, by name: target, source, and those that the target's rules name.
+    pub environments: BTreeMap<String, EnvironmentView>,
+    /// The versions that it may look at, by name.
+    pub versions: BTreeMap<String, VersionView>,
+    /// The other promotions into the same target that have not ended.
+    pub rivals: Vec<Rival>,
+    /// Revisions with their whole configuration, by name, as far as the plan asked for them; `None` if there is none
+    /// of that name.
+    pub revisions: &'a BTreeMap<String, Option<EnvironmentRevision>>,
+    /// What changes from one version's content to another's, as far as the plan asked for it.
+    pub diffs: &'a BTreeMap<(Option<Digest>, Digest), ContentDiff>,
+    /// All of this was read live since the reconcile began: good enough to commit.
+    pub fresh: bool,
+    /// What the API server refused, if it refused the last write.
+    pub refusal: Option<&'a str>,
+    /// The moment of planning.
+    pub now: Timestamp,
+}
+
+impl Snapshot<'_> {
+    /// The promotion's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.promotion.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The promotion's UID.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        self.promotion.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The target, if it is there.
+    #[must_use]
+    pub fn target(&self) -> Option<&EnvironmentView> {
+        self.environments.get(&self.promotion.spec.target)
+    }
+
+    /// Where the promotion stands in the order of creation.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::of(self.promotion)
+    }
+}
+
+/// An environment, as a promotion sees it.
+#[derive(Clone, Debug)]
+pub struct EnvironmentView {
+    /// The custom resource.
+    pub environment: Arc<PlatformEnvironment>,
+    /// Its history.
+    pub history: History,
+    /// The name of a revision that is newer than these and cannot be read.
+    pub unreadable: Option<String>,
+}
+
+impl EnvironmentView {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.environment.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Its UID.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        self.environment.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it is being deleted.
+    #[must_use]
+    pub fn terminating(&self) -> bool {
+        self.environment.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Its rules for what may come in.
+    #[must_use]
+    pub fn rules(&self) -> Option<&PromotionRules> {
+        self.environment.spec.promotion.as_ref()
+    }
+}
+
+/// A version, as a promotion sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionView {
+    /// Name and digest.
+    pub reference: VersionReference,
+    /// What it needs.
+    pub requires: Option<Requires>,
+    /// How its validations went.
+    pub validations: Vec<ValidationResult>,
+    /// Whether somebody is deleting it.
+    pub terminating: bool,
+}
+
+/// Where a promotion stands in the order of creation. Kubernetes counts whole seconds; within one, the UID decides: an
+/// arbitrary order, and the same for everybody.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    created: Timestamp,
+    uid: String,
+}
+
+impl Place {
+    /// The place of this promotion.
+    #[must_use]
+    pub fn of(promotion: &Promotion) -> Self {
+        let created = promotion.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
+        Self { created, uid: promotion.metadata.uid.clone().unwrap_or_default() }
+    }
+}
+
+/// Whether the operator made this promotion by itself.
+#[must_use]
+pub fn is_auto(promotion: &Promotion) -> bool {
+    promotion.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(ANNOTATION_AUTO))
+}
+
+/// Another promotion into the same target that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rival {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Where it stands in the order of creation.
+    pub place: Place,
+    /// An emergency rollback: it goes first.
+    pub emergency: bool,
+    /// The operator made it by itself: a newer one takes its place.
+    pub auto: bool,
+    /// The revision that it would roll back to.
+    pub asks: Option<RevisionNumber>,
+}
+
+impl Rival {
+    /// This promotion, as its rivals see it; `None` if it is no rival: it has ended, was cancelled, or only works
+    /// something out.
+    #[must_use]
+    pub fn of(promotion: &Promotion) -> Option<Self> {
+        let ended = promotion.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal());
+        let going = promotion.metadata.deletion_timestamp.is_some();
+        if ended || going || promotion.spec.dry_run {
+            return None;
+        }
+        Some(Self {
+            name: promotion.metadata.name.clone()?,
+            uid: promotion.metadata.uid.clone()?,
+            place: Place::of(promotion),
+            emergency: promotion.spec.emergency,
+            auto: is_auto(promotion),
+            asks: promotion.spec.source.revision,
+        })
+    }
+}
