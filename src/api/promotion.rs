@@ -1,5 +1,7 @@
 //! `Promotion`: one request to move a version, configuration, or both, into an environment, or to roll back.
 
+#![allow(clippy::struct_excessive_bools, reason = "each is a word of the API that stands for itself")]
+
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -13,6 +15,7 @@ use super::{
 
 /// One request to move a version, configuration, or both, into an environment, or to roll back: what a merge request is
 /// to a repository.
+#[allow(clippy::duplicated_attributes, reason = "printer columns have the same types")]
 #[derive(Clone, Debug, PartialEq, Eq, CustomResource, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "platform.puraify.app",

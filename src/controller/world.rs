@@ -479,9 +479,12 @@ impl Indexes {
     }
 }
 
-/// The promotions into each environment; those that have ended as names only.
+/// Promotions by name; those that have ended as names only.
+type Promotions = BTreeMap<Arc<str>, Option<Rival>>;
+
+/// The promotions into each environment.
 #[derive(Debug, Default)]
-struct Targets(RwLock<HashMap<ObjectKey, BTreeMap<Arc<str>, Option<Rival>>>>);
+struct Targets(RwLock<HashMap<ObjectKey, Promotions>>);
 
 impl Targets {
     fn change(&self, promotion: &ObjectKey, old: Option<&Decoded<Promotion>>, new: Option<&Decoded<Promotion>>) {

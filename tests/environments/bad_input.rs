@@ -1,7 +1,6 @@
 //! Bad input: refused by the API server with a reason, or told in a condition with the field, the value and the
 //! remedy; and nothing is lost.
 
-use environment_manager::domain::revision::chain;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, Operator, Project, condition, eventually};
@@ -212,7 +211,7 @@ fn a_configuration_too_large_for_a_config_map_is_told_and_mended_by_an_edit() {
     assert_eq!(dev.variables(), json!({"A": "1"}), "applications keep what they had");
     dev.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
     assert_eq!(dev.variables(), json!({"A": "2"}));
-    chain::verify(&dev.history()).unwrap();
+    dev.verify_history().unwrap();
 }
 
 #[test]

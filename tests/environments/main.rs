@@ -23,5 +23,7 @@ mod deletion;
 mod drift;
 mod examples;
 mod process;
+mod promotions;
 mod status;
 mod ttl;
+mod versions;

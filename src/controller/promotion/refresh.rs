@@ -89,9 +89,6 @@ async fn promotions(client: &Client, world: &World, key: &ObjectKey, target: &st
     let into_target = ListParams::default().fields(&format!("spec.target={target}"));
     let list = api.list(&into_target).await.map_err(ReconcileError::kubernetes("list Promotions"))?;
     list.items.into_iter().for_each(|promotion| world.promotions.written(promotion));
-    if !world.promotions.held(key).is_some_and(|held| held.value.valid().is_some()) {
-        return Ok(());
-    }
     one::<_, Promotion>(client, &world.promotions, &key.namespace, &key.name).await.map(drop)
 }
 
@@ -104,15 +101,13 @@ where
     let api: Api<DeserializeGuard<K>> = Api::namespaced(client.clone(), project);
     let action = format!("read {} {project}/{name}", K::kind(&()));
     let found = api.get_opt(name).await.map_err(ReconcileError::kubernetes(action))?;
-    let there = found.is_some();
-    match found {
-        Some(object) => cache.written(object),
-        None => {
-            let at = ObjectKey::new(project, name);
-            if let Some(held) = cache.held(&at) {
-                cache.remove_written(&at, &held.stamp.uid);
-            }
-        }
+    if let Some(object) = found {
+        cache.written(object);
+        return Ok(true);
     }
-    Ok(there)
+    let at = ObjectKey::new(project, name);
+    if let Some(held) = cache.held(&at) {
+        cache.remove_written(&at, &held.stamp.uid);
+    }
+    Ok(false)
 }

@@ -228,7 +228,9 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, children: &Arc<Interests<Obj
         let entries = old.into_iter().chain(new);
         let mut versions: BTreeSet<ObjectKey> = entries.filter_map(|entry| entry.version_in(&key.namespace)).collect();
         versions.extend(caches.version_before_the_newest(&environment));
-        versions.into_iter().for_each(|version| wake.after(version, CALM));
+        for version in versions {
+            wake.after(version, CALM);
+        }
     });
     let (wake, versions) = (trigger.clone(), world.versions.clone());
     world.environments.subscribe(move |key, old, new| {

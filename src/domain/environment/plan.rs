@@ -236,7 +236,7 @@ fn release_step(
             Ok(Some(Step::Act(vec![Action::CreateRevision(record)])))
         }
         Proposal::Keep(release, pending) => {
-            findings.pending_config = pending;
+            findings.pending_config = pending.map(|pending| *pending);
             let pointer = children::release_pointer(owner, &release);
             let pointing = repairs(snapshot, std::slice::from_ref(&pointer));
             findings.config_intact = Some(pointing.is_done());

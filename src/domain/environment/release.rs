@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub enum Proposal {
     /// It is as it should be. Edits of `spec.config` may wait for a promotion.
-    Keep(Release, Option<ConfigurationChanges>),
+    Keep(Box<Release>, Option<Box<ConfigurationChanges>>),
     /// Make this revision.
     Commit(Box<EnvironmentRevisionSpec>),
     /// Nobody can say before this revision, by name, was read.
@@ -201,7 +201,7 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
     // newer one is on its way.
     let behind = generation(snapshot) <= latest.generation;
     if behind || canonical::digest(&declared) == latest.declared_digest {
-        return Ok(Proposal::Keep(latest.release(), None));
+        return Ok(Proposal::Keep(Box::new(latest.release()), None));
     }
     let name = naming::revision(snapshot.name(), latest.number);
     let Some(current) = read(snapshot, &name)? else { return Ok(Proposal::Read(name)) };
@@ -210,7 +210,7 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
     let changes = config::changes(&current.spec.config, &merged);
     if changes_wait(snapshot) {
         let pending = ConfigurationChanges { variables: changes.variables, flags: changes.flags };
-        return Ok(Proposal::Keep(latest.release(), Some(pending)));
+        return Ok(Proposal::Keep(Box::new(latest.release()), Some(Box::new(pending))));
     }
     Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
         environment: snapshot.name().to_owned(),

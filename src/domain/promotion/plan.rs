@@ -7,14 +7,14 @@
 //! The commit is the creation of the target's next revision. The API server lets one creation of a name win; who loses
 //! sees the other's revision and plans anew. An end is final, so it too is only ever decided on live reads.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     gates::{self, Finding, Input, Turn},
     outcome::{self, Answer, Outcome},
     proposal::{self, Needed, Obstacle, Problem, Proposal},
     record,
-    snapshot::{EnvironmentView, Snapshot, is_auto},
+    snapshot::{ContentDiff, EnvironmentView, Snapshot, is_auto},
     status::{self, Report},
 };
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
     },
     domain::{duration, environment::naming, revision::RevisionRecord},
 };
+
+/// How long an environment may take to publish its new release before people are told that it has not.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -193,7 +196,7 @@ fn advance(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Step {
     let turn = gates::turn(snapshot, target);
     let verdict = verdict(snapshot, target, proposal.as_ref(), problem.as_ref(), &findings, &turn);
     let mut report = match verdict {
-        Verdict::Say(report) => report,
+        Verdict::Say(report) => *report,
         Verdict::Move(proposal) => return move_on(snapshot, target, proposal, &findings),
     };
     report.plan = proposal.map(|proposal| proposal.plan);
@@ -204,7 +207,7 @@ fn advance(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Step {
 }
 
 enum Verdict<'a> {
-    Say(Report),
+    Say(Box<Report>),
     Move(&'a Proposal),
 }
 
@@ -216,7 +219,7 @@ fn verdict<'a>(
     findings: &[Finding],
     turn: &Turn,
 ) -> Verdict<'a> {
-    let say = |phase, reason: &str, message| Verdict::Say(Report::before(phase, reason, message));
+    let say = |phase, reason: &str, message| Verdict::Say(Box::new(Report::before(phase, reason, message)));
     let failed = findings.iter().find(|finding| finding.state == GateState::Failed);
     let nothing = proposal.filter(|proposal| proposal.changes_nothing());
     if snapshot.promotion.spec.dry_run {
@@ -315,6 +318,11 @@ fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
     if let Outcome::Failed { why, answer: Answer::Restore(good) } = &outcome {
         return restore(snapshot, target, *good, why);
     }
+    // The environment takes a moment to publish it, and then there is more to say. Longer than that is worth a word.
+    let patience_ends = made.timestamp.checked_add(PATIENCE).unwrap_or(snapshot.now);
+    if outcome == Outcome::Publishing && stored.phase.is_some() && snapshot.now < patience_ends {
+        return unchanged(snapshot, Some(patience_ends));
+    }
     let mut report = told(target, made, outcome);
     (report.plan, report.gates, report.revision) = (plan, gates, Some(made.number));
     rest(snapshot, report)
@@ -388,11 +396,11 @@ fn restored_diff(
     snapshot: &Snapshot<'_>,
     newest: &RevisionRecord,
     good: &EnvironmentRevision,
-) -> Result<super::snapshot::ContentDiff, Step> {
+) -> Result<ContentDiff, Step> {
     let digest =
         |version: &Option<VersionReference>| -> Option<Digest> { version.as_ref().map(|version| version.digest) };
     let (from, to) = (digest(&newest.version), &good.spec.version);
-    let Some(to) = to.as_ref().filter(|to| Some(to.digest) != from) else { return Ok(Default::default()) };
+    let Some(to) = to.as_ref().filter(|to| Some(to.digest) != from) else { return Ok(ContentDiff::default()) };
     let known = snapshot.diffs.get(&(from, to.digest)).cloned();
     known.ok_or_else(|| Step::Read(Needed::Diff(newest.version.clone(), to.clone())))
 }

@@ -29,7 +29,8 @@ pub fn commit(
     let spec = &snapshot.promotion.spec;
     let plan = &proposal.plan;
     let vetoes = (plan.cause == Cause::RolledBack).then(|| proposal.base.version.clone()).flatten();
-    let to_this = |confirmation: &&Confirmation| confirmation.digest == plan.digest;
+    let author = author(snapshot.promotion);
+    let counts = |confirmation: &&Confirmation| confirmation.digest == plan.digest && confirmation.user != author;
     chain::sealed(EnvironmentRevisionSpec {
         generation: proposal.generation,
         cause: plan.cause,
@@ -39,14 +40,14 @@ pub fn commit(
         emergency: spec.emergency,
         gates,
         plan_digest: Some(plan.digest),
-        confirmations: spec.confirmations.iter().filter(to_this).cloned().collect(),
+        confirmations: spec.confirmations.iter().filter(counts).cloned().collect(),
         reason: spec.reason.clone(),
         version: plan.version.clone(),
         config: proposal.config.clone(),
         config_digest: plan.config_digest,
         declared: proposal.declared.clone(),
         changes: plan.diff.clone(),
-        actor: author(snapshot.promotion).to_owned(),
+        actor: author.to_owned(),
         ..following(snapshot, target, &proposal.base)
     })
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::{
-        ANNOTATION_AUTO, Digest, EnvironmentRevision, PlatformEnvironment, Promotion, RevisionNumber,
+        ANNOTATION_AUTO, Digest, EnvironmentRevision, PlatformEnvironment, Promotion, PromotionPhase, RevisionNumber,
         revision::{CategoryChanges, VersionReference},
         rules::PromotionRules,
         version::{Requires, ValidationResult},
@@ -162,7 +162,7 @@ impl Rival {
     /// something out.
     #[must_use]
     pub fn of(promotion: &Promotion) -> Option<Self> {
-        let ended = promotion.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal());
+        let ended = promotion.status.as_ref().and_then(|status| status.phase).is_some_and(PromotionPhase::is_terminal);
         let going = promotion.metadata.deletion_timestamp.is_some();
         if ended || going || promotion.spec.dry_run {
             return None;

@@ -41,6 +41,7 @@ impl History {
     }
 
     /// All revisions, the newest first.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<RevisionRecord>> {
         self.0.iter()
     }

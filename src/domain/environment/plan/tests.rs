@@ -416,6 +416,7 @@ fn a_promotion_is_made_by_itself_once_for_what_is_newer_and_published() {
     assert_eq!(publish(&mut world, "v1.5.0"), ["staging-auto-v1.5.0"]);
     assert_eq!(publish(&mut world, "v1.10.0").last().unwrap(), "staging-auto-v1.5.0");
     assert_eq!(publish(&mut world, "v2.0.0").len(), 2, "out of the range");
+    assert_eq!(publish(&mut world, "v1.11.0").len(), 3, "what is out of the range hides nothing");
 }
 
 #[test]

@@ -40,6 +40,20 @@ fn the_plan_is_shown_before_anything_moves_and_one_revision_moves_it() {
 }
 
 #[test]
+fn what_an_environment_does_not_publish_is_said_after_a_moment() {
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.promotions.get_mut("p").unwrap().status.as_mut().unwrap().phase = Some(PromotionPhase::Evaluating);
+    world.env("staging").status.as_mut().unwrap().release.as_mut().unwrap().revision = number(1);
+    let rest = world.settle("p").unwrap();
+    assert_eq!(world.journal.last().unwrap(), "status p", "nothing new is said yet");
+    world.now = rest.wake.unwrap();
+    world.settle("p");
+    assert!(world.status("p").waiting_for.as_ref().unwrap().contains("the environment publishes it"));
+}
+
+#[test]
 fn the_planner_ends_it() {
     let mut world = World::shop();
     world.promote("p", &dev_to_staging());
