@@ -11,7 +11,9 @@ use super::snapshot::{EnvironmentView, VersionView};
 use crate::{
     api::{
         ANNOTATION_AUTO, ANNOTATION_CREATED_BY, DeploymentState, FIELD_MANAGER, PlatformEnvironment, Promotion,
-        PromotionSpec, promotion::PromotionSource, revision::VersionReference,
+        PromotionSpec,
+        promotion::PromotionSource,
+        revision::{DeploymentOutcome, VersionReference},
     },
     domain::{revision::History, version::order},
 };
