@@ -66,12 +66,10 @@ fn waiting(stage: &Stage) -> Result<(), Failure> {
     stage.run("kubectl get pver --namespace pf-872")?;
     stage.note("\nTime alone ends the soak time. Then somebody has to say yes; ana, who asked, does not count:");
     awaits(stage, "to-production")?;
-    stage.run("KUBECONFIG=$ana kubectl penv confirm to-production --namespace pf-872")?;
-    stage.run_until(
-        "kubectl get promo to-production --namespace pf-872 --output jsonpath='{.status.waitingFor}'; echo",
-        "ana created",
-    )?;
-    Ok(())
+    stage.refused(
+        "KUBECONFIG=$ana kubectl penv confirm to-production --namespace pf-872",
+        "somebody else has to confirm it",
+    )
 }
 
 fn to_production(stage: &Stage) -> Result<(), Failure> {
@@ -141,10 +139,9 @@ fn history(stage: &Stage) -> Result<(), Failure> {
     stage.note("\n… as the records of the JSON contract …");
     let records = stage.run("kubectl penv history production --output json --namespace pf-872")?;
     let records: Vec<Value> = records.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let bad = records.iter().find(|record| record["changes"]["updated_flows"] == 3);
-    if bad.is_none_or(|record| {
-        record["changes"]["flags_added"] != json!(["NEW_CHECKOUT"]) || record["created_by"] != "ana"
-    }) {
+    let bad = records.iter().find(|record| record["version"] == "v2.4.0");
+    let expected = json!({"updated_flows": 3, "flags_added": ["NEW_CHECKOUT"]});
+    if bad.is_none_or(|record| record["changes"] != expected || record["created_by"] != "ana") {
         return Err(Failure::Step("no record says that ana updated three flows and added a flag".to_owned()));
     }
     stage.note("\n… and with all that let it pass:");
