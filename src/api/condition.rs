@@ -97,6 +97,8 @@ pub enum Reason {
     ForeignFinalizer,
     /// The time to live ends soon.
     TtlEndsSoon,
+    /// The operator does not come to an end with the object.
+    OperatorDefect,
 }
 
 impl Reason {
@@ -122,6 +124,7 @@ impl Reason {
             Self::Terminating => "Terminating",
             Self::ForeignFinalizer => "ForeignFinalizer",
             Self::TtlEndsSoon => "TtlEndsSoon",
+            Self::OperatorDefect => "OperatorDefect",
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::{
             events,
             intents::Memo,
             naming,
-            plan::{Action, Read, Rest, Step, plan},
+            plan::{Action, Read, Rest, Step, plan, restless},
             snapshot::{Base, BaseEnvironment, NamespaceReport, Snapshot},
             status,
         },
@@ -47,10 +47,15 @@ use crate::{
 };
 
 pub mod act;
+#[cfg(test)]
+mod tests;
 mod undecodable;
 
 /// More steps than any environment needs. A plan that does not come to rest is a defect, and must not spin.
 const MOST_STEPS: usize = 32;
+
+/// When to go on with an environment that is edited faster than it is settled.
+const SOON: Duration = Duration::from_millis(200);
 
 /// Reconciles environments.
 pub struct EnvironmentController {
@@ -125,11 +130,19 @@ impl EnvironmentController {
 
     async fn settle(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
         let mut live = Live::default();
-        for _ in 0..MOST_STEPS {
+        let (mut steps, mut began_with) = (0, None);
+        loop {
             let Some(environment) = self.environment(key).await? else { return Ok(Next::AwaitChange) };
+            let generation = environment.metadata.generation;
+            let edited = *began_with.get_or_insert(generation) != generation;
+            if steps == MOST_STEPS && edited {
+                return Ok(Next::After(SOON));
+            }
             let now = Timestamp::now();
             let snapshot = self.observe(key, &environment, &live, now);
-            match plan(&snapshot) {
+            let step =
+                if steps < MOST_STEPS { plan(&snapshot) } else { Step::Rest(Box::new(restless(&snapshot, steps))) };
+            match step {
                 Step::Read(read) => {
                     drop(snapshot);
                     let uid = environment.metadata.uid.as_deref().unwrap_or_default();
@@ -148,10 +161,8 @@ impl EnvironmentController {
                     return self.report(key, &environment, *rest, now).await;
                 }
             }
+            steps += 1;
         }
-        let message =
-            format!("its plan did not come to rest within {MOST_STEPS} steps; this is a defect of the operator");
-        Err(ReconcileError::Unavailable { action: format!("settle PlatformEnvironment {key}").into(), message })
     }
 
     async fn environment(&self, key: &ObjectKey) -> Result<Option<Arc<PlatformEnvironment>>, ReconcileError> {

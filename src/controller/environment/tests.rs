@@ -1,0 +1,284 @@
+//! The controller against an API server that is reduced to what the controller sees of it: what it asks for, and what it
+//! makes of the answers. Nothing listens, so that refusals and other people's deeds come at an exact request.
+
+use std::convert::Infallible;
+
+use axum::body::Body as Answer;
+use http::{Request, Response, header::CONTENT_TYPE};
+use kube::{client::Body, runtime::watcher};
+use serde_json::{Map, Value};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tower::service_fn;
+
+use super::*;
+use crate::{
+    api::{
+        Condition, ConditionStatus,
+        condition::{ISOLATED, READY, STALLED},
+    },
+    controller::run_loop::{self, Limits},
+    metrics::Metrics,
+};
+
+/// One request.
+#[derive(Clone, Debug)]
+struct Asked {
+    method: String,
+    path: String,
+    body: Value,
+}
+
+/// The code, message and kind of a refusal; `None` to let the request through.
+type Refuse = Box<dyn FnMut(&Asked) -> Option<(u16, String, &'static str)> + Send>;
+
+/// Where the environment of these tests is.
+const ENVIRONMENT: &str = "/apis/platform.puraify.app/v1alpha1/namespaces/pf-872/platformenvironments/staging";
+
+/// More requests than any of these tests needs. A controller that spins gets no answer any more, so that its test ends.
+const PATIENCE: usize = 2000;
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Value>,
+    version: u64,
+    asked: Vec<Asked>,
+    refuse: Option<Refuse>,
+    /// What somebody does to the environment within each of our own writes of it.
+    meddle: Option<fn(&mut Value)>,
+}
+
+#[derive(Clone, Default)]
+struct Server(Arc<Mutex<State>>);
+
+impl Server {
+    fn client(&self) -> Client {
+        let state = self.0.clone();
+        let service = service_fn(move |request: Request<Body>| {
+            let state = state.clone();
+            async move {
+                let applies =
+                    request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/apply-patch+yaml");
+                let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let asked = Asked { method, path, body: serde_json::from_slice(&body).unwrap_or_default() };
+                if state.lock().unwrap().asked.len() > PATIENCE {
+                    std::future::pending::<()>().await;
+                }
+                let (code, answer) = state.lock().unwrap().answer(&asked, applies);
+                Ok::<_, Infallible>(Response::builder().status(code).body(Answer::from(answer.to_string())).unwrap())
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn refuse(&self, refuse: impl FnMut(&Asked) -> Option<(u16, String, &'static str)> + Send + 'static) {
+        self.0.lock().unwrap().refuse = Some(Box::new(refuse));
+    }
+
+    fn meddle(&self, meddle: fn(&mut Value)) {
+        self.0.lock().unwrap().meddle = Some(meddle);
+    }
+
+    /// The bodies of the writes whose path ends like this.
+    fn writes(&self, end: &str) -> Vec<Value> {
+        let state = self.0.lock().unwrap();
+        let writes = state.asked.iter().filter(|asked| asked.method != "GET" && asked.path.ends_with(end));
+        writes.map(|asked| asked.body.clone()).collect()
+    }
+
+    /// What the events say.
+    fn told(&self) -> Vec<String> {
+        let note = |event: Value| event["note"].as_str().unwrap_or_default().to_owned();
+        self.writes("/events").into_iter().map(note).collect()
+    }
+}
+
+impl State {
+    fn answer(&mut self, asked: &Asked, applies: bool) -> (u16, Value) {
+        self.asked.push(asked.clone());
+        if let Some((code, message, kind)) = self.refuse.as_mut().and_then(|refuse| refuse(asked)) {
+            return refusal(code, &message, kind);
+        }
+        let (path, of_status) = match asked.path.strip_suffix("/status") {
+            Some(path) => (path, true),
+            None => (asked.path.as_str(), false),
+        };
+        let there = self.objects.get(path).cloned();
+        match (asked.method.as_str(), there) {
+            ("GET", Some(object)) => (200, object),
+            ("DELETE", Some(_)) => {
+                self.objects.remove(path);
+                (200, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+            }
+            ("GET" | "DELETE", None) => refusal(404, "not found", "other"),
+            ("POST", _) => {
+                let path = format!("{path}/{}", asked.body["metadata"]["name"].as_str().unwrap());
+                let mut object = asked.body.clone();
+                object["metadata"]["namespace"] = json!("pf-872");
+                self.store(&path, object)
+            }
+            (_, there) => self.patch(path, there.unwrap_or_else(|| json!({})), &asked.body, (applies, of_status)),
+        }
+    }
+
+    fn patch(&mut self, path: &str, mut object: Value, body: &Value, how: (bool, bool)) -> (u16, Value) {
+        match how {
+            (true, true) => object["status"] = body["status"].clone(),
+            (false, _) => merge(&mut object, body),
+            (true, false) if body["metadata"]["resourceVersion"] == "1" && !object["metadata"].is_null() => {
+                return refusal(409, "it is there", "other");
+            }
+            (true, false) => {
+                merge(&mut object, body);
+                object["metadata"]["managedFields"] = json!([{
+                    "manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
+                    "fieldsV1": fields(body), "time": "2026-01-01T00:00:00Z",
+                }]);
+            }
+        }
+        if path == ENVIRONMENT
+            && !how.1
+            && let Some(meddle) = self.meddle
+        {
+            meddle(&mut object);
+        }
+        self.store(path, object)
+    }
+
+    fn store(&mut self, path: &str, mut object: Value) -> (u16, Value) {
+        self.version += 1;
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = json!(self.version.to_string());
+        if metadata["uid"].is_null() {
+            metadata["uid"] = json!(format!("u-{}", self.version));
+        }
+        self.objects.insert(path.to_owned(), object.clone());
+        (200, object)
+    }
+}
+
+fn refusal(code: u16, message: &str, kind: &str) -> (u16, Value) {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+                        "reason": "Refused", "code": code, "details": {"kind": kind}});
+    (code, status)
+}
+
+/// RFC 7386.
+fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *object = patch.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = json!({});
+    }
+    for (name, value) in patch {
+        if value.is_null() {
+            object.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut object[name], value);
+        }
+    }
+}
+
+/// The `fieldsV1` of what was applied.
+fn fields(body: &Value) -> Value {
+    const IDENTITY: [&str; 6] = ["apiVersion", "kind", "name", "namespace", "uid", "resourceVersion"];
+    let own = body.as_object().into_iter().flatten().filter(|(name, _)| !IDENTITY.contains(&name.as_str()));
+    Value::Object(own.map(|(name, value)| (format!("f:{name}"), fields(value))).collect::<Map<_, _>>())
+}
+
+/// An environment of the project `pf-872` in front of the curtain, the controller behind it.
+struct Stage {
+    server: Server,
+    world: Arc<World>,
+    key: ObjectKey,
+    trigger: Trigger,
+}
+
+impl Stage {
+    fn with(spec: &Value) -> Self {
+        let server = Server::default();
+        let environment = json!({
+            "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment",
+            "metadata": {"name": "staging", "namespace": "pf-872", "uid": "u-env", "generation": 1,
+                         "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": spec,
+        });
+        let (_, stored) = server.0.lock().unwrap().store(ENVIRONMENT, environment);
+        let world = Arc::new(World::new());
+        world.environments.written_object(serde_json::from_value(stored).unwrap());
+        Self { server, world, key: ObjectKey::new("pf-872", "staging"), trigger: Trigger::new(&Limits::default()) }
+    }
+
+    fn new() -> Self {
+        Self::with(&json!({"class": "Staging"}))
+    }
+
+    fn controller(&self, settings: Settings) -> EnvironmentController {
+        let client = self.server.client();
+        EnvironmentController::new(client.clone(), self.world.clone(), settings, EventSink::new(client), &self.trigger)
+    }
+
+    /// Reconciles once, with these settings and a controller that knows nothing from before.
+    async fn reconcile(&self, settings: Settings) -> Result<Next, ReconcileError> {
+        let next = self.controller(settings).reconcile(&self.key).await;
+        // The clock of these tests runs on when everything is done, events included.
+        time::sleep(Duration::from_secs(1)).await;
+        next
+    }
+
+    /// Lets one controller run.
+    fn run(&self) {
+        let (controller, limits) = (Arc::new(self.controller(Settings::default())), Limits::default());
+        let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
+        tokio::spawn(run_loop::run(controller, self.trigger.clone(), limits, metrics, stop));
+        self.trigger.now(self.key.clone());
+    }
+
+    async fn ready(self) -> Self {
+        self.reconcile(Settings::default()).await.unwrap();
+        assert_eq!(self.condition(READY).unwrap().status, ConditionStatus::True);
+        self
+    }
+
+    fn condition(&self, name: &str) -> Option<Condition> {
+        let status = self.world.environments.valid(&self.key)?.status.clone()?;
+        status.conditions.into_iter().find(|condition| condition.r#type == name)
+    }
+
+    /// Somebody deletes a network policy, and the watch has told of it.
+    fn lose_policy(&self, name: &str) {
+        let cache = self.world.children(ChildKind::NetworkPolicy);
+        let key = ObjectKey::new("pf-872--staging", name);
+        cache.remove_written(&key, &cache.held(&key).unwrap().stamp.uid);
+        let end = format!("/networkpolicies/{name}");
+        self.server.0.lock().unwrap().objects.retain(|path, _| !path.ends_with(&end));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn edits_that_come_faster_than_steps_are_followed_soon_and_are_no_defect() {
+    let stage = Stage::new();
+    stage.server.meddle(|environment| {
+        environment["metadata"]["finalizers"] = json!([]);
+        let generation = environment["metadata"]["generation"].as_i64().unwrap();
+        environment["metadata"]["generation"] = json!(generation + 1);
+    });
+    let next = stage.reconcile(Settings::default()).await.unwrap();
+    assert!(matches!(next, Next::After(delay) if delay <= Duration::from_secs(1)), "{next:?}");
+    assert!(stage.condition(STALLED).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_does_not_come_to_rest_is_told_in_the_status_as_a_defect() {
+    let stage = Stage::new();
+    stage.server.meddle(|environment| environment["metadata"]["finalizers"] = json!([]));
+    let next = stage.reconcile(Settings::default()).await.unwrap();
+    assert!(matches!(next, Next::Retry(_)), "{next:?}");
+    let stalled = stage.condition(STALLED).unwrap();
+    assert_eq!(stalled.reason, "OperatorDefect");
+    assert!(stalled.message.contains("defect of the operator"), "{}", stalled.message);
+    assert!(stalled.message.contains("add the finalizer"), "it says what it still wants: {}", stalled.message);
+}
