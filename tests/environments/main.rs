@@ -23,5 +23,6 @@ mod deletion;
 mod drift;
 mod examples;
 mod process;
+mod sabotage;
 mod status;
 mod ttl;

@@ -17,7 +17,7 @@ use kube::{
     api::{Patch, PatchParams},
     core::DeserializeGuard,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::act::{Acted, Executor, Subject};
 use super::{
@@ -377,18 +377,47 @@ impl EnvironmentController {
             "metadata": {"name": &*key.name, "uid": environment.metadata.uid},
             "status": status,
         });
-        let api: Api<PlatformEnvironment> = Api::namespaced(self.executor.client().clone(), &key.namespace);
         let apply = PatchParams::apply(FIELD_MANAGER).force();
-        match api.patch_status(&key.name, &apply, &Patch::Apply(body)).await {
-            Ok(written) => self.world.environments.written_object(written),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+        let Some(written) = self.patch_status(key, &apply, &Patch::Apply(body)).await? else { return Ok(()) };
+        let correction = written.status.as_ref().and_then(|stored| status::correction(stored, status));
+        let written = match correction {
+            None => written,
+            Some(correction) => self.correct_status(key, written, &correction).await?,
+        };
+        self.world.environments.written_object(written);
+        Ok(())
+    }
+
+    /// Takes out of our part of the status what an apply leaves in: what others own there.
+    async fn correct_status(
+        &self,
+        key: &ObjectKey,
+        written: PlatformEnvironment,
+        correction: &Value,
+    ) -> Result<PlatformEnvironment, ReconcileError> {
+        // With the resourceVersion: the patch gives all conditions, and must not undo what others wrote since. Their write
+        // then leads to the next reconcile.
+        let metadata = json!({"uid": written.metadata.uid, "resourceVersion": written.metadata.resource_version});
+        let patch = Patch::Merge(json!({"metadata": metadata, "status": correction}));
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        Ok(self.patch_status(key, &params, &patch).await?.unwrap_or(written))
+    }
+
+    /// `None` if the environment is gone, or another one, or not as the patch takes it.
+    async fn patch_status(
+        &self,
+        key: &ObjectKey,
+        params: &PatchParams,
+        patch: &Patch<Value>,
+    ) -> Result<Option<PlatformEnvironment>, ReconcileError> {
+        let api: Api<PlatformEnvironment> = Api::namespaced(self.executor.client().clone(), &key.namespace);
+        match api.patch_status(&key.name, params, patch).await {
+            Ok(written) => Ok(Some(written)),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(None),
             Err(error) => {
-                return Err(ReconcileError::kubernetes(format!("write the status of PlatformEnvironment {key}"))(
-                    error,
-                ));
+                Err(ReconcileError::kubernetes(format!("write the status of PlatformEnvironment {key}"))(error))
             }
         }
-        Ok(())
     }
 }
 

@@ -1,0 +1,73 @@
+//! Sabotage: what somebody does on purpose, or by a mishap that looks like it. What is ours is taken back, what is not
+//! ours stays, and nothing wedges.
+
+use std::time::Duration;
+
+use devcluster::wait_until;
+use environment_manager::domain::revision::chain;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::support::{Child, Cluster, Environment, Operator, Project, condition, eventually, kstatus};
+
+/// Applies an object as one who calls himself by the operator's field manager.
+fn forge(project: &Project, manifest: &Value) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, manifest.to_string()).unwrap();
+    let path = file.path().to_str().unwrap();
+    let manager = "--field-manager=environment-manager";
+    project
+        .cluster()
+        .kubectl()
+        .run(["apply", "--server-side", "--force-conflicts", manager, "--filename", path])
+        .unwrap();
+}
+
+/// What one has to apply to get this object: without what the API server keeps in it.
+fn manifest_of(child: &Child) -> Value {
+    let mut manifest = child.live();
+    manifest.as_object_mut().unwrap().remove("status");
+    for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
+        manifest["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    manifest
+}
+
+/// Times in `managedFields` are whole seconds. What is done within the second of our own write looks like our write.
+fn let_a_second_begin() {
+    let now = Timestamp::now().as_second();
+    let next = || Ok((Timestamp::now().as_second() > now).then_some(()));
+    wait_until("the next second", Duration::from_secs(5), next).unwrap();
+}
+
+#[test]
+fn what_somebody_wrote_into_our_part_of_the_status_is_taken_out_and_theirs_stays() {
+    let project = Project::new("shop").in_which_somebody_lies();
+    let dev = project.environment("dev").ready();
+    let mut conditions = dev.live()["status"]["conditions"].as_array().unwrap().clone();
+    let said = |name: &str| {
+        json!({"type": name, "status": "True", "reason": "Forged", "message": "so they say", "observedGeneration": 1,
+               "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    conditions.extend([said("Stalled"), said("Expiring"), said("example.com/Audited")]);
+    let forged = json!({"status": {
+        "conditions": conditions, "expiresAt": "2030-01-01T00:00:00Z", "release": {"version": "v6.6.6"},
+    }});
+    let before = project.operator_writes().len();
+    let patch = forged.to_string();
+    project.kubectl(&["patch", "penv", "dev", "--subresource=status", "--type=merge", "--patch", &patch]);
+
+    let mended = dev.wait_for("what is ours", |object| {
+        let status = &object["status"];
+        let gone = ["Stalled", "Expiring"].iter().all(|name| condition(object, name).is_none());
+        gone && status["expiresAt"].is_null() && status["release"]["version"].is_null()
+    });
+    assert_eq!(condition(&mended, "example.com/Audited").unwrap()["reason"], "Forged", "it is none of ours");
+    assert_eq!(kstatus::of(&mended), kstatus::Kstatus::Current);
+    // A change that has to be reported, so that all that would have been written before is.
+    let edited = dev.edit_and_wait(&json!({"isolation": {"quota": {"pods": 3}}}));
+    assert!(condition(&edited, "example.com/Audited").is_some());
+    let writes = project.operator_writes().split_off(before);
+    let of_status = writes.iter().filter(|write| write.resource == "platformenvironments/status").count();
+    assert!(of_status <= 3, "one that says it, one that takes out, one for the edit: {writes:#?}");
+}
