@@ -19,7 +19,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use self::act::{Acted, Executor, Subject};
+use self::{
+    act::{Acted, Executor, Subject},
+    reports::Reports,
+};
 use super::{
     error::ReconcileError,
     run_loop::{Next, Reconciler, Trigger},
@@ -47,6 +50,7 @@ use crate::{
 };
 
 pub mod act;
+mod reports;
 #[cfg(test)]
 mod tests;
 mod undecodable;
@@ -64,6 +68,7 @@ pub struct EnvironmentController {
     executor: Executor,
     events: EventSink,
     waiting: Arc<Waiting>,
+    reports: Arc<Reports>,
 }
 
 /// Environments that wait for others, by what they wait for. Only a hint: it is filled anew by each reconcile.
@@ -123,9 +128,9 @@ impl EnvironmentController {
     /// the caches are filled.
     #[must_use]
     pub fn new(client: Client, world: Arc<World>, settings: Settings, events: EventSink, trigger: &Trigger) -> Self {
-        let waiting = Arc::new(Waiting::default());
-        subscribe(&world, trigger, &waiting);
-        Self { world, settings, executor: Executor::new(client), events, waiting }
+        let (waiting, reports) = (Arc::new(Waiting::default()), Arc::new(Reports::default()));
+        subscribe(&world, trigger, &waiting, &reports);
+        Self { world, settings, executor: Executor::new(client), events, waiting, reports }
     }
 
     async fn settle(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
@@ -377,6 +382,7 @@ impl EnvironmentController {
             "metadata": {"name": &*key.name, "uid": environment.metadata.uid},
             "status": status,
         });
+        let _reporting = self.reports.begin(key, status);
         let apply = PatchParams::apply(FIELD_MANAGER).force();
         let Some(written) = self.patch_status(key, &apply, &Patch::Apply(body)).await? else { return Ok(()) };
         let correction = written.status.as_ref().and_then(|stored| status::correction(stored, status));
@@ -434,10 +440,12 @@ impl Reconciler for EnvironmentController {
 }
 
 /// Puts environments into the queue when something that concerns them changes.
-fn subscribe(world: &Arc<World>, trigger: &Trigger, waiting: &Arc<Waiting>) {
-    let (wake, waiters) = (trigger.clone(), waiting.clone());
-    world.environments.subscribe(move |key, _, _| {
-        wake.now(key.clone());
+fn subscribe(world: &Arc<World>, trigger: &Trigger, waiting: &Arc<Waiting>, reports: &Arc<Reports>) {
+    let (wake, waiters, reports) = (trigger.clone(), waiting.clone(), reports.clone());
+    world.environments.subscribe(move |key, old, new| {
+        if !reports.is_echo(key, old, new) {
+            wake.now(key.clone());
+        }
         waiters.wake(&Awaited::Environment(key.clone()), &wake);
     });
     let (wake, waiters) = (trigger.clone(), waiting.clone());

@@ -282,3 +282,47 @@ async fn a_plan_that_does_not_come_to_rest_is_told_in_the_status_as_a_defect() {
     assert!(stalled.message.contains("defect of the operator"), "{}", stalled.message);
     assert!(stalled.message.contains("add the finalizer"), "it says what it still wants: {}", stalled.message);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_in_ever_other_words_is_tried_again_ever_more_slowly() {
+    let stage = Stage::new();
+    let mut refusals = 0;
+    stage.server.refuse(move |asked| {
+        let refused = asked.path.starts_with("/api/v1/namespaces/") && asked.method == "PATCH";
+        refused.then(|| {
+            refusals += 1;
+            (422, format!("the policy says no for the {refusals}. time"), "namespaces")
+        })
+    });
+    stage.run();
+    time::sleep(Duration::from_secs(61)).await;
+    let attempts = stage.server.writes("/pf-872--staging").len();
+    assert!((5..15).contains(&attempts), "{attempts} attempts in a minute");
+    let said = stage.condition(READY).unwrap().message;
+    assert!(said.contains(&format!("for the {attempts}. time")), "what is said is what came last: {said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_comes_with_the_answer_to_our_own_status_write_is_followed_at_once() {
+    let stage = Stage::new();
+    stage.run();
+    time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(stage.condition(READY).unwrap().status, ConditionStatus::True);
+    // Both edits are at the API server. The watch has told of the first one only, which concerns no child. The answer to
+    // our status write brings the second, and what the watch tells after that is old.
+    let first = {
+        let mut server = stage.server.0.lock().unwrap();
+        let mut environment = server.objects[ENVIRONMENT].clone();
+        environment["metadata"]["generation"] = json!(2);
+        environment["spec"]["deletionPolicy"] = json!("Retain");
+        let (_, first) = server.store(ENVIRONMENT, environment.clone());
+        environment["metadata"]["generation"] = json!(3);
+        environment["spec"]["isolation"] = json!({"quota": {"pods": 3}});
+        server.store(ENVIRONMENT, environment);
+        first
+    };
+    stage.world.environments.written_object(serde_json::from_value(first).unwrap());
+    time::sleep(Duration::from_secs(1)).await;
+    let quotas = stage.server.writes("/resourcequotas/environment");
+    assert_eq!(quotas.last().unwrap()["spec"]["hard"]["pods"], "3");
+}
