@@ -75,19 +75,14 @@ enum Outcome {
 /// What became of all actions.
 #[derive(Debug, Default)]
 pub struct Acted {
+    /// For each action, in their order, whether it was done as planned.
+    pub done: Vec<bool>,
     /// Children that no cache shows.
     pub found: Vec<Child>,
     /// What did not succeed and will not pass by itself.
     pub failures: Vec<Failure>,
-}
-
-impl Acted {
-    /// Whether the write of this child did not go as planned.
-    #[must_use]
-    pub fn concern(&self, id: &ChildId) -> bool {
-        let failed = self.failures.iter().any(|failure| failure.target == id.to_string());
-        failed || self.found.iter().any(|child| child.id == *id)
-    }
+    /// An error that will pass. One of them stands for all.
+    pub passing: Option<ReconcileError>,
 }
 
 /// Carries out actions.
@@ -117,25 +112,21 @@ impl Executor {
         learned.get(&actual).copied().unwrap_or(actual)
     }
 
-    /// Carries out all actions, [`AT_A_TIME`] of them at once. An error is one that will pass; what will not is among
-    /// the failures.
-    pub async fn act(&self, world: &World, subject: Subject<'_>, actions: &[Action]) -> Result<Acted, ReconcileError> {
+    /// Carries out all actions, [`AT_A_TIME`] of them at once.
+    pub async fn act(&self, world: &World, subject: Subject<'_>, actions: &[Action]) -> Acted {
         let writes: Vec<_> = actions.iter().map(|action| self.one(world, subject, action)).collect();
         let outcomes: Vec<_> = stream::iter(writes).buffered(AT_A_TIME).collect().await;
         let mut acted = Acted::default();
-        let mut passing = None;
         for outcome in outcomes {
+            acted.done.push(matches!(outcome, Ok(Outcome::Done)));
             match outcome {
                 Ok(Outcome::Done | Outcome::Replan) => {}
                 Ok(Outcome::Found(child)) => acted.found.push(child),
                 Ok(Outcome::Failed(failure)) => acted.failures.push(failure),
-                Err(error) => passing = Some(error),
+                Err(error) => acted.passing = Some(error),
             }
         }
-        if let Some(error) = passing {
-            return Err(error);
-        }
-        Ok(acted)
+        acted
     }
 
     async fn one(&self, world: &World, subject: Subject<'_>, action: &Action) -> Result<Outcome, ReconcileError> {

@@ -308,25 +308,17 @@ impl EnvironmentController {
         let namespace = naming::namespace(&key.namespace, &key.name).unwrap_or_default();
         let subject = Subject { environment, key, namespace: &namespace };
         let before = self.world.newest_revisions(key, environment.metadata.uid.as_deref().unwrap_or_default()).latest;
-        let acted = self.executor.act(&self.world, subject, actions).await?;
-        let released = before.is_some();
-        let was_complete = released && is_ready(environment);
-        for action in actions {
-            self.tell(environment, &namespace, action, (released, was_complete), &acted);
+        let mut acted = self.executor.act(&self.world, subject, actions).await;
+        // What was done is told, whatever became of the rest: nobody looks at it a second time.
+        for action in actions.iter().zip(&acted.done).filter_map(|(action, done)| done.then_some(action)) {
+            self.tell(environment, &namespace, action, before.is_some());
         }
-        Ok(acted)
+        acted.passing.take().map_or(Ok(acted), Err)
     }
 
-    fn tell(
-        &self,
-        environment: &PlatformEnvironment,
-        namespace: &str,
-        action: &Action,
-        (released, was_complete): (bool, bool),
-        acted: &Acted,
-    ) {
+    fn tell(&self, environment: &PlatformEnvironment, namespace: &str, action: &Action, released: bool) {
         match action {
-            Action::CreateRevision(record) if acted.failures.is_empty() => {
+            Action::CreateRevision(record) => {
                 let revision = naming::revision(&record.environment, record.revision);
                 self.events.send(
                     EventSubject::of(environment),
@@ -334,15 +326,15 @@ impl EnvironmentController {
                     events::of_revision(record),
                 );
             }
-            Action::Apply(intent, difference) if !acted.concern(&intent.id) => {
+            Action::Apply(intent, difference) => {
                 // With the namespace everything goes, the status says so, and yet it was all there.
-                let was_there = was_complete || (released && intent.id.kind == ChildKind::Namespace);
+                let was_there = released && (is_ready(environment) || intent.id.kind == ChildKind::Namespace);
                 if let Some(event) = events::of_repair(&intent.id, difference, was_there) {
                     let child = (intent.id.kind.as_str(), intent.id.name.as_str());
                     self.events.send(EventSubject::of(environment), Some(child), event);
                 }
             }
-            Action::RetainNamespace(_) if acted.failures.is_empty() => {
+            Action::RetainNamespace(_) => {
                 self.events.send(EventSubject::of(environment), None, events::of_retained(namespace));
             }
             _ => {}

@@ -326,3 +326,15 @@ async fn an_edit_that_comes_with_the_answer_to_our_own_status_write_is_followed_
     let quotas = stage.server.writes("/resourcequotas/environment");
     assert_eq!(quotas.last().unwrap()["spec"]["hard"]["pods"], "3");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_is_told_although_another_write_of_the_same_step_had_no_answer() {
+    let stage = Stage::new().ready().await;
+    stage.lose_policy("default-deny");
+    stage.lose_policy("allow-dns");
+    stage.server.refuse(|asked| asked.path.ends_with("/allow-dns").then(|| (503, "busy".to_owned(), "other")));
+    stage.reconcile(Settings::default()).await.unwrap_err();
+    let told = stage.server.told();
+    assert!(told.iter().any(|note| note.contains("default-deny was missing")), "{told:#?}");
+    assert!(!told.iter().any(|note| note.contains("allow-dns")), "it was not put right: {told:#?}");
+}
