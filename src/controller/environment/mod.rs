@@ -32,7 +32,7 @@ use crate::{
     api::{EnvironmentRevision, FIELD_MANAGER, GROUP, PlatformEnvironment, PlatformEnvironmentStatus, VERSION},
     domain::{
         environment::{
-            children::{ChildId, ChildKind},
+            children::{self, ChildId, ChildKind},
             events,
             intents::Memo,
             naming,
@@ -327,8 +327,7 @@ impl EnvironmentController {
                 );
             }
             Action::Apply(intent, difference) => {
-                // With the namespace everything goes, the status says so, and yet it was all there.
-                let was_there = released && (is_ready(environment) || intent.id.kind == ChildKind::Namespace);
+                let was_there = released && was_there(environment, &intent.id);
                 if let Some(event) = events::of_repair(&intent.id, difference, was_there) {
                     let child = (intent.id.kind.as_str(), intent.id.name.as_str());
                     self.events.send(EventSubject::of(environment), Some(child), event);
@@ -466,6 +465,17 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, waiting: &Arc<Waiting>, repo
             }
         });
     }
+}
+
+/// Whether this child was there when the environment was last reported, so that somebody must have removed it if it is
+/// not there now. What other settings of the operator brought about since was not.
+fn was_there(environment: &PlatformEnvironment, child: &ChildId) -> bool {
+    // With the namespace everything goes, the status says so, and yet it was all there.
+    if child.kind == ChildKind::Namespace {
+        return true;
+    }
+    let isolation = environment.status.as_ref().and_then(|status| status.isolation.as_ref());
+    is_ready(environment) && isolation.is_some_and(|isolation| children::belongs_to(child, isolation))
 }
 
 fn is_ready(environment: &PlatformEnvironment) -> bool {

@@ -338,3 +338,15 @@ async fn a_repair_is_told_although_another_write_of_the_same_step_had_no_answer(
     assert!(told.iter().any(|note| note.contains("default-deny was missing")), "{told:#?}");
     assert!(!told.iter().any(|note| note.contains("allow-dns")), "it was not put right: {told:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_deleted_is_drift_and_what_new_settings_bring_is_none() {
+    let stage = Stage::new().ready().await;
+    stage.lose_policy("default-deny");
+    let gateways = [("public".to_owned(), "gateway-system".to_owned())].into();
+    stage.reconcile(Settings { gateways, ..Settings::default() }).await.unwrap();
+    assert_eq!(stage.server.writes("/networkpolicies/allow-gateways").len(), 1);
+    let told = stage.server.told();
+    assert!(told.iter().any(|note| note.contains("default-deny was missing")), "{told:#?}");
+    assert!(!told.iter().any(|note| note.contains("allow-gateways")), "nobody removed it: {told:#?}");
+}
