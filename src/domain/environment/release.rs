@@ -1,7 +1,7 @@
 //! The release: whether a new revision is due, and what it says.
 
 use super::{
-    config, naming,
+    config, limits, naming,
     plan::Hold,
     snapshot::{Base, BaseEnvironment, Snapshot},
 };
@@ -112,7 +112,7 @@ fn first(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
     let spec = &snapshot.environment.spec.config;
     let merged = config::merge(spec, &DeclaredConfiguration::default(), &origin.config, RevisionNumber::FIRST);
     let changes = config::changes(&origin.config, &merged);
-    Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
+    commit(EnvironmentRevisionSpec {
         environment: snapshot.name().to_owned(),
         environment_uid: snapshot.uid().to_owned(),
         revision: RevisionNumber::FIRST,
@@ -128,7 +128,7 @@ fn first(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
         timestamp: whole_seconds(snapshot),
         previous: None,
         digest: Digest::of(b""),
-    }))))
+    })
 }
 
 fn version_not_found(name: &str) -> Hold {
@@ -195,7 +195,7 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
     let Some(current) = read(snapshot, &name)? else { return Ok(Proposal::Read(name)) };
     let number = latest.number.next();
     let merged = config::merge(spec, &current.spec.declared, &current.spec.config, number);
-    Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
+    commit(EnvironmentRevisionSpec {
         environment: snapshot.name().to_owned(),
         environment_uid: snapshot.uid().to_owned(),
         revision: number,
@@ -211,7 +211,15 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
         timestamp: whole_seconds(snapshot),
         previous: Some(latest.digest),
         digest: Digest::of(b""),
-    }))))
+    })
+}
+
+/// The proposal to make this revision, if there is room for what it says.
+fn commit(record: EnvironmentRevisionSpec) -> Result<Proposal, Hold> {
+    if let Some(exceeded) = limits::exceeded(&record) {
+        return Err(Hold::stalled(Reason::InvalidSpec, condition::CONFIG_READY, exceeded.to_string()));
+    }
+    Ok(Proposal::Commit(Box::new(chain::sealed(record))))
 }
 
 fn generation(snapshot: &Snapshot<'_>) -> i64 {

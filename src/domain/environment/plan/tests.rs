@@ -13,9 +13,9 @@ use serde_json::json;
 use super::*;
 use crate::{
     api::{
-        ConditionStatus, Digest, EnvironmentRevision, PlatformEnvironment, RevisionNumber,
+        ConditionStatus, Digest, EnvironmentRevision, PlatformEnvironment, RevisionNumber, Variable,
         condition::{CONFIG_READY, ISOLATED, NAMESPACE_READY, READY, RECONCILING, STALLED},
-        revision::VersionReference,
+        revision::{EffectiveVariable, VersionReference},
     },
     domain::{
         environment::{
@@ -302,6 +302,33 @@ fn an_edit_of_the_configuration_is_a_revision_and_an_edit_of_anything_else_is_no
     assert_eq!(world.revisions.len(), 2);
     assert!(!world.children.keys().any(|id| id.kind == ChildKind::RoleBinding), "access that is not given is taken");
     assert_eq!(chain::verify(world.revisions.values().map(|revision| &revision.spec)), Ok(()));
+}
+
+#[test]
+fn more_keys_than_a_revision_holds_are_told_with_the_limit_and_mended_by_an_edit() {
+    let mut world = World::clone_of_dev();
+    let variable = |name: String| EffectiveVariable {
+        name,
+        value: Some("1".to_owned()),
+        vault: None,
+        since: RevisionNumber::FIRST,
+    };
+    let inherited = (0..512).map(|number| variable(format!("V_{number:03}"))).collect();
+    world.base_revision.as_mut().unwrap().spec.config.variables = inherited;
+    let own = |name: &str| Variable { name: name.to_owned(), value: Some("2".to_owned()), vault: None };
+    world.environment().spec.config.variables = vec![own("V_000"), own("W")];
+    world.settle();
+    let status = world.environment().status.clone().unwrap();
+    let config_ready = status.conditions.iter().find(|condition| condition.r#type == CONFIG_READY).unwrap();
+    assert_eq!(config_ready.reason, "InvalidSpec");
+    assert!(config_ready.message.contains("513 variables") && config_ready.message.contains("at most 512"));
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert!(world.revisions.is_empty() && world.children.is_empty());
+
+    world.edit(|environment| environment.spec.config.variables = vec![own("V_000")]);
+    world.settle();
+    assert_ready(&world);
+    assert_eq!(world.revisions.len(), 1);
 }
 
 #[test]
