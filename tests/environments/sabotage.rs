@@ -71,3 +71,23 @@ fn what_somebody_wrote_into_our_part_of_the_status_is_taken_out_and_theirs_stays
     let of_status = writes.iter().filter(|write| write.resource == "platformenvironments/status").count();
     assert!(of_status <= 3, "one that says it, one that takes out, one for the edit: {writes:#?}");
 }
+
+#[test]
+fn a_cluster_role_that_is_allowed_and_does_not_exist_is_told_and_awaited() {
+    let cluster = Cluster::exclusive();
+    let project = cluster.project("shop");
+    let role = format!("ghost-{}", project.namespace());
+    let log = cluster.dir().join("logs/environment-manager.log");
+    let mut operator = Operator::spawn_with(cluster.operator_kubeconfig(), &log, &["--allowed-cluster-role", &role]);
+    operator.wait_ready();
+    let access = json!({"access": [{"role": role, "users": ["ana"]}]});
+    let dev = project.environment("dev").with("isolation", access).create();
+    let message = dev.wait_condition("Reconciling", "WriteFailed");
+    assert!(message.contains(&role) && message.contains("not found"), "{message}");
+    assert_eq!(dev.condition("Isolated").unwrap()["status"], "False");
+    assert!(!dev.children("networkpolicy").is_empty(), "all else is enforced");
+    // The operator may give away what it has itself.
+    cluster.kubectl().run(["create", "clusterrole", &role, "--verb=get", "--resource=configmaps"]).unwrap();
+    dev.wait_ready();
+    cluster.kubectl().run(["delete", "clusterrole", &role]).unwrap();
+}

@@ -237,7 +237,7 @@ impl Executor {
                 world.children(intent.id.kind).written(written);
                 Ok(Outcome::Done)
             }
-            Err(error) if is(&error, &[404]) || is_terminating(&error) => self.look_at_namespace(world, subject).await,
+            Err(error) if has_no_namespace(&error) => self.look_at_namespace(world, subject).await,
             Err(error) if is(&error, &[409]) => self.look(world, subject, &intent.id).await,
             Err(error) => failed(&intent.id.to_string(), Some(intent.id.kind), "apply", error),
         }
@@ -415,9 +415,12 @@ fn is(error: &kube::Error, codes: &[u16]) -> bool {
     matches!(error, kube::Error::Api(status) if codes.contains(&status.code))
 }
 
-/// Whether the API server refused because the namespace is on its way out.
-fn is_terminating(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
+/// Whether the API server refused because the namespace is not there, or on its way out. Other things may not be found
+/// either: the `ClusterRole` of a binding, for example.
+fn has_no_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let missing = status.details.as_ref().is_some_and(|details| details.kind == "namespaces");
+    (status.code == 404 && missing) || (status.code == 403 && status.message.contains("being terminated"))
 }
 
 /// What the API server answered is reported in the status, be it a refusal or a fault (an admission webhook that is

@@ -350,3 +350,20 @@ async fn what_somebody_deleted_is_drift_and_what_new_settings_bring_is_none() {
     assert!(told.iter().any(|note| note.contains("default-deny was missing")), "{told:#?}");
     assert!(!told.iter().any(|note| note.contains("allow-gateways")), "nobody removed it: {told:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_is_not_there_is_told_in_the_words_of_the_api_server() {
+    let access = json!([{"role": "ghost", "users": ["ana"]}]);
+    let stage = Stage::with(&json!({"class": "Staging", "isolation": {"access": access}}));
+    stage.server.refuse(|asked| {
+        let said = "clusterroles.rbac.authorization.k8s.io \"ghost\" not found";
+        asked.path.ends_with("/access-ghost").then(|| (404, said.to_owned(), "clusterroles"))
+    });
+    let settings = Settings { allowed_cluster_roles: ["ghost".to_owned()].into(), ..Settings::default() };
+    let next = stage.reconcile(settings).await.unwrap();
+    assert!(matches!(next, Next::Retry(_)), "{next:?}");
+    let isolated = stage.condition(ISOLATED).unwrap();
+    assert_eq!(isolated.reason, "WriteFailed");
+    assert!(isolated.message.contains("\"ghost\" not found"), "{}", isolated.message);
+    assert!(stage.server.writes("/access-ghost").len() < 5);
+}
