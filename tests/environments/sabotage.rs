@@ -73,6 +73,29 @@ fn what_somebody_wrote_into_our_part_of_the_status_is_taken_out_and_theirs_stays
 }
 
 #[test]
+fn a_revision_that_somebody_holds_delays_nothing_but_the_next_environment_of_that_name() {
+    let project = Project::new("shop");
+    let staging = project.environment("staging").variable("A", "1").ready();
+    let finalizers = |value: Value| {
+        let patch = json!({"metadata": {"finalizers": value}}).to_string();
+        project.kubectl(&["patch", "erev", "staging-1", "--type=merge", "--patch", &patch]);
+    };
+    finalizers(json!(["example.com/archive"]));
+    staging.delete();
+    staging.wait_gone();
+    assert_eq!(staging.namespace_object().get(), None);
+
+    let again = project.environment("staging").variable("A", "2").create();
+    let message = again.wait_condition("Reconciling", "FormerHistory");
+    assert!(message.contains("finalizers"), "{message}");
+    finalizers(Value::Null);
+    again.wait_ready();
+    assert_eq!(again.variables(), json!({"A": "2"}));
+    let history = again.history();
+    assert_eq!((history.len(), history[0].environment_uid.clone()), (1, again.uid()));
+}
+
+#[test]
 fn a_cluster_role_that_is_allowed_and_does_not_exist_is_told_and_awaited() {
     let cluster = Cluster::exclusive();
     let project = cluster.project("shop");

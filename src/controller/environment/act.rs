@@ -353,6 +353,9 @@ impl Executor {
             Ok(created) => world.revisions.written(DeserializeGuard(Ok(created))),
             Err(error) if is(&error, &[409]) => {
                 let live = api.get_opt(&name).await.map_err(ReconcileError::kubernetes(action()))?;
+                if live.as_ref().is_some_and(|live| live.spec.environment_uid != subject.uid()) {
+                    return Ok(Outcome::Failed(Failure::former_history(&name, &subject.key.name)));
+                }
                 if let Some(live) = live {
                     world.revisions.written(DeserializeGuard(Ok(live)));
                 }

@@ -3,7 +3,7 @@
 use super::{
     config, limits, naming,
     plan::Hold,
-    snapshot::{Base, BaseEnvironment, Snapshot},
+    snapshot::{Base, BaseEnvironment, Snapshot, former_history},
 };
 use crate::{
     api::{
@@ -38,11 +38,7 @@ pub fn of(record: &EnvironmentRevisionSpec) -> Release {
 /// Compares the history with the spec.
 pub fn propose(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
     if snapshot.former_history {
-        let message = format!(
-            "The history of a former environment named {} is still there; this one starts when it is gone. If it does \
-             not go, delete its EnvironmentRevisions, or look at their finalizers",
-            snapshot.name()
-        );
+        let message = former_history(snapshot.name());
         return Err(Hold { retry: true, ..Hold::waiting(Reason::FormerHistory, condition::CONFIG_READY, message) });
     }
     if let Some(name) = &snapshot.unreadable {
