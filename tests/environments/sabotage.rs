@@ -73,6 +73,58 @@ fn what_somebody_wrote_into_our_part_of_the_status_is_taken_out_and_theirs_stays
 }
 
 #[test]
+fn what_is_applied_in_our_name_is_put_right() {
+    let project = Project::new("shop");
+    let staging = project.environment("staging").variable("A", "1").ready();
+    let policy = staging.child("networkpolicy", "default-deny");
+    let release = staging.child("configmap", "release");
+    let (policy_before, release_before) = (policy.live(), release.live());
+    let_a_second_begin();
+
+    // All our fields, one of them with another value: nothing but the time of our entry tells.
+    let mut open = manifest_of(&policy);
+    open["spec"]["ingress"] = json!([{}]);
+    open["spec"]["egress"] = json!([{}]);
+    forge(&project, &open);
+    policy.wait_restored(&policy_before);
+    let mut other = manifest_of(&release);
+    other["data"]["revision"] = json!("99");
+    forge(&project, &other);
+    release.wait_restored(&release_before);
+
+    // None of our fields but one: so our labels and our mark are gone.
+    let metadata = json!({"name": "default-deny", "namespace": staging.namespace()});
+    let bare = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata,
+                      "spec": {"podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress"]}});
+    forge(&project, &bare);
+    policy.wait_restored(&policy_before);
+
+    // Another environment's mark.
+    let mut strange = manifest_of(&policy);
+    strange["metadata"]["labels"]["platform.puraify.app/environment-uid"] = json!("another");
+    strange["metadata"]["annotations"]["platform.puraify.app/intent"] = json!("another:0");
+    forge(&project, &strange);
+    policy.wait_restored(&policy_before);
+
+    // By an update, which has an entry of its own.
+    policy.patch_as("environment-manager", &json!({"spec": {"ingress": [{}]}}));
+    policy.wait_restored(&policy_before);
+    staging.wait_ready();
+}
+
+#[test]
+fn what_is_made_in_our_name_and_not_intended_goes() {
+    let project = Project::new("shop");
+    let staging = project.environment("staging").ready();
+    let mut backdoor = manifest_of(&staging.child("networkpolicy", "default-deny"));
+    backdoor["metadata"]["name"] = json!("backdoor");
+    backdoor["spec"] = json!({"podSelector": {}, "ingress": [{}]});
+    forge(&project, &backdoor);
+    staging.child("networkpolicy", "backdoor").wait_gone();
+    staging.wait_ready();
+}
+
+#[test]
 fn a_revision_that_somebody_holds_delays_nothing_but_the_next_environment_of_that_name() {
     let project = Project::new("shop");
     let staging = project.environment("staging").variable("A", "1").ready();

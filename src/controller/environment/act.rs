@@ -234,7 +234,7 @@ impl Executor {
         match api.patch_metadata(&intent.id.name, &params, &Patch::Apply(body)).await {
             Ok(written) => {
                 self.learn(intent, &written);
-                world.children(intent.id.kind).written(written);
+                world.applied(intent.id.kind, written);
                 Ok(Outcome::Done)
             }
             Err(error) if has_no_namespace(&error) => self.look_at_namespace(world, subject).await,
@@ -399,10 +399,17 @@ async fn delete_revision(
 }
 
 /// The child with this metadata, if it is this environment's and our field manager's.
+///
+/// In a namespace that is ours, only we apply under our field manager's name. Who does so too, and leaves out our label and
+/// mark or writes another environment's, does not get rid of us by that.
 #[must_use]
 pub fn ours(metadata: &ObjectMeta, id: &ChildId, environment_uid: &str) -> Option<Child> {
-    let tracked = Tracked::of(metadata)?;
-    let ours = tracked.belongs_to(environment_uid) && tracked.owned().is_some();
+    let tracked = Tracked::of(metadata).filter(|tracked| tracked.belongs_to(environment_uid));
+    let tracked = match id.kind {
+        ChildKind::Namespace => tracked?,
+        _ => tracked.unwrap_or_else(|| Tracked::disguised(metadata, environment_uid)),
+    };
+    let ours = tracked.owned().is_some();
     ours.then(|| tracked.as_child(id.clone(), &metadata.uid.as_deref().unwrap_or_default().into()))
 }
 

@@ -352,6 +352,29 @@ async fn what_somebody_deleted_is_drift_and_what_new_settings_bring_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_applied_in_our_name_is_applied_once_more() {
+    let stage = Stage::new().ready().await;
+    let end = "/networkpolicies/default-deny";
+    let path = format!("/apis/networking.k8s.io/v1/namespaces/pf-872--staging{end}");
+    let forged = {
+        let mut server = stage.server.0.lock().unwrap();
+        let mut forged = server.objects[&path].clone();
+        forged["spec"]["ingress"] = json!([{}]);
+        forged["metadata"]["managedFields"][0]["time"] = json!("2026-01-01T00:00:07Z");
+        server.store(&path, forged).1
+    };
+    let policies = stage.world.children(ChildKind::NetworkPolicy);
+    policies.apply(watcher::Event::Apply(serde_json::from_value(forged).unwrap()));
+    for _ in 0..2 {
+        stage.reconcile(Settings::default()).await.unwrap();
+        let applied = stage.server.writes(end);
+        assert_eq!(applied.len(), 2, "once to make it, once to put it right");
+        assert_eq!(applied[1]["spec"]["ingress"], json!([]));
+    }
+    assert!(stage.server.told().iter().any(|note| note.contains("default-deny was changed and was put right")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_role_that_is_not_there_is_told_in_the_words_of_the_api_server() {
     let access = json!([{"role": "ghost", "users": ["ana"]}]);
     let stage = Stage::with(&json!({"class": "Staging", "isolation": {"access": access}}));
