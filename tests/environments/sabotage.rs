@@ -148,6 +148,55 @@ fn a_revision_that_somebody_holds_delays_nothing_but_the_next_environment_of_tha
 }
 
 #[test]
+fn a_revision_that_somebody_holds_while_it_is_deleted_still_counts() {
+    let project = Project::new("shop");
+    let staging = project.environment("staging").variable("A", "1").ready();
+    let finalizers = |value: Value| {
+        let patch = json!({"metadata": {"finalizers": value}}).to_string();
+        project.kubectl(&["patch", "erev", "staging-1", "--type=merge", "--patch", &patch]);
+    };
+    finalizers(json!(["example.com/archive"]));
+    project.kubectl(&["delete", "erev", "staging-1", "--wait=false"]);
+    staging.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
+    chain::verify(&staging.history()).unwrap();
+    assert_eq!(staging.history().len(), 2);
+    finalizers(Value::Null);
+    staging.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "3"}]}}));
+    assert_eq!(staging.variables(), json!({"A": "3"}));
+}
+
+#[test]
+fn a_ttl_raised_at_the_last_moment_counts_or_comes_too_late() {
+    const TTL: i64 = 12_000;
+    let project = Project::new("shop");
+    let before_the_end = [("early", 1000), ("close", 350), ("closer", 200), ("late", 0)];
+    for (name, _) in before_the_end {
+        project.environment(name).preview("12s").create();
+    }
+    let outcomes = before_the_end.map(|(name, milliseconds)| {
+        let demo = project.existing(name);
+        let created = demo.live()["metadata"]["creationTimestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
+        let moment = created + SignedDuration::from_millis(TTL - milliseconds);
+        let come = || Ok((Timestamp::now() >= moment).then_some(()));
+        wait_until("the last moment", Duration::from_secs(30), come).unwrap();
+        let edited = demo.try_edit(&json!({"ttl": "2h"})).is_ok();
+        let went = demo.get().is_none_or(|object| !object["metadata"]["deletionTimestamp"].is_null());
+        println!("{name}: edited {edited}, on its way out {went}");
+        (demo, edited && !went)
+    });
+    for (demo, in_time) in outcomes {
+        if in_time {
+            demo.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "1"}]}}));
+            assert_eq!(demo.live()["status"]["phase"], "Active", "{}", demo.name());
+            assert!(demo.live()["metadata"]["deletionTimestamp"].is_null(), "{}", demo.name());
+        } else {
+            demo.wait_gone();
+            assert_eq!(demo.namespace_object().get(), None);
+        }
+    }
+}
+
+#[test]
 fn a_cluster_role_that_is_allowed_and_does_not_exist_is_told_and_awaited() {
     let cluster = Cluster::exclusive();
     let project = cluster.project("shop");
@@ -165,4 +214,35 @@ fn a_cluster_role_that_is_allowed_and_does_not_exist_is_told_and_awaited() {
     cluster.kubectl().run(["create", "clusterrole", &role, "--verb=get", "--resource=configmaps"]).unwrap();
     dev.wait_ready();
     cluster.kubectl().run(["delete", "clusterrole", &role]).unwrap();
+}
+
+/// An environment whose kind is taken away, with all that the operator knows, and comes again.
+#[test]
+fn kinds_that_are_deleted_and_installed_again_are_served_by_the_same_operator() {
+    const CRDS: &str = "crds/platform.puraify.app.yaml";
+    let cluster = Cluster::exclusive();
+    let project = cluster.project("shop");
+    let operator = Operator::start(&cluster);
+    let dev = project.environment("dev").variable("A", "1").ready();
+    cluster.kubectl().run(["delete", "--filename", CRDS, "--wait=false"]).unwrap();
+    eventually("the end of the kinds", || {
+        let left = cluster.kubectl().run(["get", "crd", "--output", "name"]).ok()?;
+        (!left.contains("platform.puraify.app")).then_some(())
+    });
+    assert_eq!(dev.namespace_object().get(), None, "it went in good order");
+
+    cluster.kubectl().apply(&std::fs::read_to_string(CRDS).unwrap()).unwrap();
+    eventually("the kinds", || cluster.kubectl().run(["get", "platform", "--all-namespaces"]).ok());
+    project.version("v1.4.3");
+    let again = project.environment("dev").starting_with("v1.4.3").variable("A", "2").ready();
+    assert_eq!(again.variables(), json!({"A": "2"}));
+    assert_eq!(again.history().len(), 1);
+    is_gone_when_deleted(&again);
+    assert!(operator.terminate().success());
+}
+
+fn is_gone_when_deleted(environment: &Environment<'_>) {
+    environment.delete();
+    environment.wait_gone();
+    assert_eq!(environment.history(), vec![]);
 }
