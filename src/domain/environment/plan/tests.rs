@@ -360,15 +360,18 @@ fn what_the_platform_team_refuses_is_left_out_and_all_else_is_enforced() {
 
 #[test]
 fn a_child_that_is_not_ours_stops_the_release_and_no_other_repair() {
-    let mut world = World::from_nothing();
-    world.settle();
     let policy = |name: &str| ChildId { kind: ChildKind::NetworkPolicy, name: name.to_owned() };
-    world.children.get_mut(&policy("allow-dns")).unwrap().owned = None;
-    world.children.remove(&policy("default-deny"));
-    world.settle();
-    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
-    assert_eq!(world.condition(ISOLATED), Some(ConditionStatus::False));
-    assert!(world.children.contains_key(&policy("default-deny")));
+    // Whichever of the two comes first in the plan.
+    for (theirs, lost) in [("allow-dns", "default-deny"), ("default-deny", "allow-dns")] {
+        let mut world = World::from_nothing();
+        world.settle();
+        world.children.get_mut(&policy(theirs)).unwrap().owned = None;
+        world.children.remove(&policy(lost));
+        world.settle();
+        assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+        assert_eq!(world.condition(ISOLATED), Some(ConditionStatus::False));
+        assert!(world.children.contains_key(&policy(lost)), "{lost} was not put right");
+    }
 }
 
 #[test]
@@ -457,6 +460,7 @@ fn a_preview_whose_deletion_is_refused_says_so() {
     let rest = world.settle().unwrap();
     assert!(rest.retry);
     assert_eq!(world.condition(READY), Some(ConditionStatus::False));
+    assert!(!world.journal.contains(&"DeleteEnvironment".to_owned()), "it is told before it is tried again");
 }
 
 #[test]
