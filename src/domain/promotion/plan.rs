@@ -7,7 +7,7 @@
 //! The commit is the creation of the target's next revision. The API server lets one creation of a name win; who loses
 //! sees the other's revision and plans anew. An end is final, so it too is only ever decided on live reads.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     gates::{self, Finding, Input, Turn},
@@ -24,6 +24,10 @@ use crate::{
     },
     domain::{duration, environment::naming, revision::RevisionRecord},
 };
+
+/// How long an environment may take to publish a revision before its promotion says that it waits for that. It nearly
+/// always takes some milliseconds, and to say so then would be a write that nobody gets to read.
+const PUBLISHING: SignedDuration = SignedDuration::from_secs(5);
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -299,7 +303,14 @@ fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
         report.revision = Some(made.number);
         return rest(snapshot, report);
     }
+    let outcome = outcome::of(snapshot, target, made);
     let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    let has_just_moved = stored.phase.is_some() && stored.revision.is_none();
+    if let (Outcome::Publishing, true, Ok(until)) = (&outcome, has_just_moved, made.timestamp.checked_add(PUBLISHING))
+        && snapshot.now < until
+    {
+        return unchanged(snapshot, Some(until));
+    }
     // What let it pass stands in the revision: told from there when it has just moved, or when the status was lost.
     let told_before = stored.plan.filter(|_| stored.revision == Some(made.number));
     let (plan, gates) = match (told_before, snapshot.revisions.get(&name)) {
@@ -311,7 +322,6 @@ fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
             (Some(record::plan_of(&revision.spec, before.map(AsRef::as_ref))), revision.spec.gates.clone())
         }
     };
-    let outcome = outcome::of(snapshot, target, made);
     if let Outcome::Failed { why, answer: Answer::Restore(good) } = &outcome {
         return restore(snapshot, target, *good, why);
     }
