@@ -18,8 +18,8 @@ use crate::{
 /// `ReadyForDeploy`.
 const MINIMUM: usize = 6;
 
-/// The writes that are told apart: a version's status says where the version is, and two versions change places with
-/// each promotion. The operator tells of a version again half a second after something changed for it.
+/// The writes that are told apart. A version's status says where the version is, and with each promotion two versions
+/// change places. The operator tells of all that changed for a version once, half a second after the first change.
 const VERSION_STATUS: &str = "patch platformversions/status";
 const CALM: Duration = Duration::from_millis(500);
 
@@ -53,8 +53,8 @@ impl Measured {
         self.requests.count(VERSION_STATUS)
     }
 
-    /// Two versions for each stretch of half a second in which something moved in a project.
-    fn least_version_writes(&self) -> usize {
+    /// The most that there may be: two for each stretch of half a second in which something moved in a project.
+    fn most_version_writes(&self) -> usize {
         let mut told: BTreeMap<&str, Duration> = BTreeMap::new();
         let mut stretches = 0;
         for (at, project) in &self.course.seen {
@@ -66,13 +66,13 @@ impl Measured {
         2 * stretches
     }
 
+    /// Without those of versions' statuses.
     fn writes_each(&self) -> f64 {
         float(self.requests.writes - self.version_writes()) / float(self.promotions())
     }
 
-    /// All writes, against all that must be written.
-    fn ratio(&self) -> f64 {
-        float(self.requests.writes) / float(MINIMUM * self.promotions() + self.least_version_writes())
+    fn all_writes_each(&self) -> f64 {
+        float(self.requests.writes) / float(self.promotions())
     }
 
     fn reads_each(&self) -> f64 {
@@ -88,10 +88,9 @@ impl Measured {
         json["requests"] = json!(self.requests.by_name);
         json["writes"] = json!(self.requests.writes);
         json["reads"] = json!(self.requests.reads);
-        json["versionStatusWrites"] = json!(self.version_writes());
-        json["minimumWrites"] = json!({
-            "each": MINIMUM, "versionStatus": self.least_version_writes(), "ratio": self.ratio(),
-        });
+        json["writesEach"] = json!(self.writes_each());
+        json["minimumWritesEach"] = json!(MINIMUM);
+        json["versionStatusWrites"] = json!({"made": self.version_writes(), "most": self.most_version_writes()});
         json
     }
 }
@@ -148,13 +147,17 @@ fn part(what: &str, ours: &Measured, raw: &Course, target: &'static str) -> Vec<
             format!("{} / {}", seconds(ours.course.wall), seconds(raw.wall)),
             "",
         ),
-        row("writes per promotion (minimum 6)", format!("{:.3}", ours.writes_each()), "≤ 1.1 × minimum"),
         row(
-            "writes of versions' statuses (minimum)",
-            format!("{} ({})", ours.version_writes(), ours.least_version_writes()),
+            "writes per promotion without versions' statuses (minimum 6)",
+            format!("{:.3} ({:.3} × minimum)", ours.writes_each(), ours.writes_each() / float(MINIMUM)),
+            "≤ 1.1 × minimum",
+        ),
+        row(
+            "writes of versions' statuses (most that their rate allows)",
+            format!("{} ({})", ours.version_writes(), ours.most_version_writes()),
             "",
         ),
-        row("all writes / all that must be", format!("{:.3}", ours.ratio()), "≤ 1.1"),
+        row("all writes per promotion", format!("{:.3}", ours.all_writes_each()), ""),
         row("reads per promotion", format!("{:.2}", ours.reads_each()), ""),
         row("processor time per promotion, operator / servers", format!("{operator_cpu:.1} / {servers_cpu:.1} ms"), ""),
         row("share of the machine that others took, operator / raw client", format!("{others} / {others_raw}"), ""),
