@@ -11,10 +11,29 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::key::ObjectKey;
-use crate::api::FIELD_MANAGER;
+use crate::{api::FIELD_MANAGER, domain::our_part::OurPart};
 
-/// Applies the status by server-side apply and gives back the object as it is now; `None` if it is gone, or is another
-/// one of the same name by now: a status is never given to that one.
+/// Makes our part of an object's status as intended, by server-side apply, and takes out what others put there. Gives back
+/// the object as it is now; `None` if it is gone, or is another one of the same name by now: a status is never given to
+/// that one.
+pub async fn report<K>(
+    client: &Client,
+    key: &ObjectKey,
+    uid: Option<&str>,
+    status: &impl Serialize,
+    ours: OurPart,
+) -> kube::Result<Option<K>>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    let Some(written) = apply::<K>(client, key, uid, status).await? else { return Ok(None) };
+    match ours.correction(&json!(written)["status"], &json!(status)) {
+        None => Ok(Some(written)),
+        Some(correction) => Ok(Some(correct(client, key, &written, &correction).await?.unwrap_or(written))),
+    }
+}
+
+/// Applies a status of which all is ours.
 pub async fn apply<K>(
     client: &Client,
     key: &ObjectKey,
@@ -34,10 +53,9 @@ where
     unless_moved(api.patch_status(&key.name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(body)).await)
 }
 
-/// Takes out of our part of the status what an apply leaves in: what others own there. `written` is the object as it was
-/// when the correction was worked out, and nothing else is corrected: the patch may give whole lists, and must not undo what
-/// others wrote since. Their write then leads to the next reconcile. `None` if the object is another one by now.
-pub async fn correct<K>(client: &Client, key: &ObjectKey, written: &K, correction: &Value) -> kube::Result<Option<K>>
+/// With the resourceVersion: the patch gives all conditions, and must not undo what others wrote since. Their write then
+/// leads to the next reconcile.
+async fn correct<K>(client: &Client, key: &ObjectKey, written: &K, correction: &Value) -> kube::Result<Option<K>>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {

@@ -366,18 +366,15 @@ impl EnvironmentController {
         &self,
         key: &ObjectKey,
         environment: &PlatformEnvironment,
-        status: &PlatformEnvironmentStatus,
+        new: &PlatformEnvironmentStatus,
     ) -> Result<(), ReconcileError> {
-        let _reporting = self.reports.begin(key, status);
+        let _reporting = self.reports.begin(key, new);
         let (client, uid) = (self.executor.client(), environment.metadata.uid.as_deref());
-        let failed = || ReconcileError::kubernetes(format!("write the status of PlatformEnvironment {key}"));
-        let written = kube_status::apply::<PlatformEnvironment>(client, key, uid, status).await.map_err(failed())?;
-        let Some(mut written) = written else { return Ok(()) };
-        if let Some(correction) = written.status.as_ref().and_then(|stored| status::correction(stored, status)) {
-            let corrected = kube_status::correct(client, key, &written, &correction).await.map_err(failed())?;
-            written = corrected.unwrap_or(written);
+        let written = kube_status::report::<PlatformEnvironment>(client, key, uid, new, status::OURS).await;
+        let action = format!("write the status of PlatformEnvironment {key}");
+        if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
+            self.world.environments.written_object(written);
         }
-        self.world.environments.written_object(written);
         Ok(())
     }
 }

@@ -210,7 +210,7 @@ impl PromotionController {
             return Ok(());
         }
         let uid = promotion.metadata.uid.as_deref();
-        let written = kube_status::apply::<Promotion>(&self.client, key, uid, new).await;
+        let written = kube_status::report::<Promotion>(&self.client, key, uid, new, status::OURS).await;
         let action = format!("write the status of Promotion {key}");
         if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
             self.world.promotions.written_object(written);

@@ -196,7 +196,14 @@ impl Reconciler for VersionController {
         };
         let (report, wake) = version::status::report(&facts);
         if report != version::status::ours(&version.status) {
-            let written = status::apply::<PlatformVersion>(&self.client, key, version.uid.as_deref(), &report).await;
+            let written = status::report::<PlatformVersion>(
+                &self.client,
+                key,
+                version.uid.as_deref(),
+                &report,
+                version::status::OURS,
+            )
+            .await;
             let action = format!("write the status of PlatformVersion {key}");
             if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
                 self.world.versions.written(DeserializeGuard(Ok(written)));

@@ -12,13 +12,33 @@ use crate::{
         condition::{COMMITTED, READY, RECONCILING, STALLED},
         promotion::PromotionPlan,
     },
-    domain::conditions::{Conditions, whole_seconds},
+    domain::{
+        conditions::{Conditions, whole_seconds},
+        our_part::OurPart,
+    },
 };
 
 /// The most characters of a sentence, as in the schema.
 const MOST: usize = 4000;
 /// The most characters of a gate's message, as in the schema.
 const MOST_OF_A_GATE: usize = 2000;
+
+/// The part of the status that is ours: all of it, but for conditions that others add.
+pub const OURS: OurPart = OurPart {
+    fields: &[
+        "observedGeneration",
+        "phase",
+        "waitingFor",
+        "until",
+        "plan",
+        "gates",
+        "revision",
+        "rolledBackBy",
+        "queuePosition",
+        "finishedAt",
+    ],
+    conditions: &[READY, RECONCILING, STALLED, COMMITTED],
+};
 
 /// What is to be said of a promotion.
 #[derive(Clone, Debug)]
@@ -102,8 +122,7 @@ pub fn of(snapshot: &Snapshot<'_>, report: Report) -> PromotionStatus {
 /// The part of a stored status that is ours: others may add conditions of their own.
 #[must_use]
 pub fn ours(mut stored: PromotionStatus) -> PromotionStatus {
-    let known = [READY, RECONCILING, STALLED, COMMITTED];
-    stored.conditions.retain(|condition| known.contains(&condition.r#type.as_str()));
+    stored.conditions.retain(|condition| OURS.has(condition));
     stored
 }
 
@@ -153,4 +172,17 @@ fn shortened(text: String, most: usize) -> String {
         return text;
     }
     text.chars().take(most).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::CustomResourceExt as _;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_field_of_the_status_is_ours() {
+        OURS.assert_authors(&json!(crate::api::Promotion::crd()), &[]);
+    }
 }
