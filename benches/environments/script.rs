@@ -2,7 +2,10 @@
 //!
 //! They are not a copy of what the operator does: the plan itself is played against a world that grants every wish.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use environment_manager::{
     api::{
@@ -19,7 +22,7 @@ use environment_manager::{
             plan::{Action, Step, plan},
             snapshot::{Base, Child, Snapshot},
         },
-        revision::RevisionRecord,
+        revision::{History, RevisionRecord},
         settings::Settings,
     },
 };
@@ -73,11 +76,12 @@ impl Played {
             environment: &self.environment,
             project_id: None,
             settings,
-            latest: self.latest.clone(),
-            previous: None,
+            history: History::new(self.latest.clone().into_iter().collect()),
             unreadable: None,
             former_history: false,
             base: Base::Nothing,
+            asked: BTreeSet::new(),
+            auto: None,
             revisions: &BTreeMap::new(),
             children: self.children.clone(),
             namespace: None,

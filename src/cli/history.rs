@@ -72,14 +72,14 @@ fn json(records: &[EnvironmentRevisionSpec]) -> String {
 
 fn table(records: &[EnvironmentRevisionSpec]) -> String {
     let mut lines = vec![format!(
-        "{:<9} {:<21} {:<14} {:<12} {:<18} {:<13} WHY",
+        "{:<9} {:<21} {:<14} {:<12} {:<20} {:<13} WHY",
         "REVISION", "WHEN", "CAUSE", "VERSION", "WHO", "DIGEST"
     )];
     lines.extend(records.iter().map(|record| {
         let version = record.version.as_ref().map_or("-", |version| version.name.as_str());
         let digest = record.digest.short(12);
         format!(
-            "{:<9} {:<21} {:<14} {version:<12} {:<18} {digest:<13} {}",
+            "{:<9} {:<21} {:<14} {version:<12} {:<20} {digest:<13} {}",
             record.revision.to_string(),
             record.timestamp.to_string(),
             record.cause.as_str(),

@@ -74,6 +74,18 @@ pub(super) struct Rollback {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct Follow {
+    /// The promotion's name
+    promotion: String,
+    /// How long to wait until it has moved, in seconds
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    timeout: u64,
+    /// How to print the answer
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
 struct Request {
     /// Why; it stands in the history
     #[arg(long)]
@@ -121,6 +133,15 @@ impl Rollback {
     }
 }
 
+impl Follow {
+    pub(super) async fn run(&self, access: &Access) -> Result<String, Failure> {
+        let (client, namespace) = access.client().await?;
+        let api: Api<Promotion> = Api::namespaced(client, &namespace);
+        api.get(&self.promotion).await.map_err(Failure::of("read the promotion"))?;
+        followed(&api, &namespace, &self.promotion, self.timeout, self.output).await
+    }
+}
+
 impl Request {
     fn spec(&self, target: &str, source: PromotionSource) -> PromotionSpec {
         PromotionSpec {
@@ -148,14 +169,7 @@ impl Request {
             return Ok(format!("promotion.platform.puraify.app/{name} created"));
         }
         eprintln!("promotion {name}");
-        let limit = Duration::from_secs(self.timeout);
-        let answer = tokio::time::timeout(limit, follow(&api, &name, self.output)).await;
-        answer.unwrap_or_else(|_| {
-            Err(Failure::new(format!(
-                "the promotion {name} has not moved within {} s; it goes on: kubectl get promotion {name} --namespace {namespace}",
-                self.timeout
-            )))
-        })
+        followed(&api, &namespace, &name, self.timeout, self.output).await
     }
 
     async fn promotion(&self, client: &Client, spec: PromotionSpec) -> Result<Promotion, Failure> {
@@ -168,6 +182,22 @@ impl Request {
         promotion.metadata.annotations = Some([(ANNOTATION_CREATED_BY.to_owned(), me)].into());
         Ok(promotion)
     }
+}
+
+/// Follows the promotion for so many seconds.
+async fn followed(
+    api: &Api<Promotion>,
+    namespace: &str,
+    name: &str,
+    timeout: u64,
+    output: Output,
+) -> Result<String, Failure> {
+    let answer = tokio::time::timeout(Duration::from_secs(timeout), follow(api, name, output)).await;
+    answer.unwrap_or_else(|_| {
+        Err(Failure::new(format!(
+            "the promotion {name} has not moved within {timeout} s; it goes on: kubectl get promotion {name} --namespace {namespace}"
+        )))
+    })
 }
 
 /// Follows the promotion until it has moved or ended, and says meanwhile what it waits for.

@@ -157,6 +157,31 @@ fn a_plain_value_becomes_a_reference_to_a_secret_and_leaves_the_namespace() {
 }
 
 #[test]
+fn an_apply_of_a_key_that_somebody_patched_is_refused_until_it_is_forced() {
+    let project = Project::new("shop");
+    let flag = |enabled: bool| project.environment("dev").flag("NEW_CART", enabled).manifest().to_string();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    std::fs::write(path, flag(true)).unwrap();
+    let apply = |more: &[&str]| project.try_kubectl(&[&["apply", "--server-side", "--filename", path], more].concat());
+    apply(&[]).unwrap();
+    let dev = project.existing("dev");
+    dev.wait_ready();
+    dev.edit_and_wait(&json!({"config": {"flags": [{"name": "NEW_CART", "enabled": false}]}}));
+    let refusal = apply(&[]).unwrap_err().to_string();
+    assert!(refusal.contains("conflict with \"kubectl-patch\""), "{refusal}");
+    assert!(refusal.contains(".spec.config.flags[name=\"NEW_CART\"].enabled"), "{refusal}");
+
+    std::fs::write(path, flag(false)).unwrap();
+    apply(&[]).unwrap();
+    std::fs::write(path, flag(true)).unwrap();
+    apply(&["--force-conflicts"]).unwrap();
+    dev.wait_for("the flag of the file", |object| object["status"]["observedGeneration"] == 3);
+    dev.wait_ready();
+    assert_eq!(dev.flags()["flags"]["NEW_CART"]["defaultVariant"], "on");
+}
+
+#[test]
 fn edits_in_quick_succession_end_with_the_last_one() {
     let project = Project::new("shop");
     let dev = project.environment("dev").ready();

@@ -24,6 +24,7 @@ mod drift;
 mod examples;
 mod process;
 mod promotions;
+mod sabotage;
 mod status;
 mod ttl;
 mod versions;

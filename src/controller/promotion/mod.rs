@@ -150,7 +150,14 @@ impl PromotionController {
                 tracing::info!(promotion = ?promotion.metadata.name, %revision, "committed");
                 live.revisions.insert(revision, Some(*made));
             }
+            // The environment says what is in the way.
             Commit::Lost => {}
+            Commit::Former => {
+                live.refusal = Some(format!(
+                    "The history of a former environment named {} is still there; the environment says what to do",
+                    record.environment
+                ));
+            }
             Commit::Refused(error) => {
                 let name = environment::naming::revision(&record.environment, record.revision);
                 live.refusal =

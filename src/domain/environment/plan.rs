@@ -4,7 +4,7 @@
 //! the release that it proves, the namespace before what lies in it, isolation before the release pointer that
 //! applications follow. Everything that may be done at once is in one [`Step::Act`].
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use jiff::Timestamp;
 
@@ -77,6 +77,39 @@ pub enum Action {
     CreatePromotion(Box<Promotion>),
 }
 
+/// As it follows "it still wants to".
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(Read::Revision(name)) => write!(f, "read EnvironmentRevision {name}"),
+            Self::Read(Read::Namespace) => f.write_str("read the namespace"),
+            Self::Act(actions) => {
+                let all: Vec<String> = actions.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join(", "))
+            }
+            Self::Rest(_) => f.write_str("rest"),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddFinalizer => f.write_str("add the finalizer"),
+            Self::RemoveFinalizer => f.write_str("remove the finalizer"),
+            Self::DeleteEnvironment => f.write_str("delete the environment"),
+            Self::Apply(intent, _) => write!(f, "apply {}", intent.id),
+            Self::Delete(child, _) => write!(f, "delete {child}"),
+            Self::RetainNamespace(_) => f.write_str("retain the namespace"),
+            Self::CreateRevision(record) => write!(f, "create revision {}", record.revision),
+            Self::DeleteRevisions => f.write_str("delete the revisions"),
+            Self::PruneRevisions(numbers) => write!(f, "delete {} old revisions", numbers.len()),
+            Self::RecordOutcome(number, _) => write!(f, "write down how the deployment of revision {number} went"),
+            Self::CreatePromotion(promotion) => write!(f, "create promotion to {}", promotion.spec.target),
+        }
+    }
+}
+
 /// The report of a plan that has nothing left to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rest {
@@ -140,15 +173,36 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     });
     match step {
         Ok(Some(step)) => step,
-        Ok(None) => rest(snapshot, &findings, None),
-        Err(hold) => rest(snapshot, &findings, Some(hold)),
+        Ok(None) => Step::Rest(Box::new(rest(snapshot, &findings, None))),
+        Err(hold) => Step::Rest(Box::new(rest(snapshot, &findings, Some(hold)))),
     }
 }
 
-fn rest(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<Hold>) -> Step {
+/// The report of a plan that did not come to rest within so many steps, although the spec stayed the same.
+#[must_use]
+pub fn restless(snapshot: &Snapshot<'_>, steps: usize) -> Rest {
+    let step = match plan(snapshot) {
+        Step::Rest(rest) => return *rest,
+        step => step,
+    };
+    let message = format!(
+        "After {steps} steps the operator is not done; it still wants to {step}. Unless somebody undoes what it does as \
+         fast as it does it, this is a defect of the operator: please report it with this message"
+    );
+    let hold = Hold { retry: true, ..Hold::stalled(Reason::OperatorDefect, condition::READY, message) };
+    let mut findings = Findings::default();
+    if snapshot.environment.metadata.deletion_timestamp.is_none() {
+        // For what they find out. Where they lead is known.
+        drop(expired(snapshot, &mut findings));
+        drop(forward(snapshot, &mut findings));
+    }
+    rest(snapshot, &findings, Some(hold))
+}
+
+fn rest(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<Hold>) -> Rest {
     let status = status::report(snapshot, findings, hold.as_ref());
     let wake = findings.expiry.map(|expiry| if snapshot.now < expiry.warn_at { expiry.warn_at } else { expiry.at });
-    Step::Rest(Box::new(Rest { status, wake, retry: hold.is_some_and(|hold| hold.retry) }))
+    Rest { status, wake, retry: hold.is_some_and(|hold| hold.retry) }
 }
 
 fn expired(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {

@@ -210,4 +210,20 @@ impl Failure {
         );
         Self { target: id.to_string(), kind: Some(id.kind), reason: Reason::NotOurs, message }
     }
+
+    /// A revision with the name that we need is a former environment's.
+    #[must_use]
+    pub fn former_history(revision: &str, environment: &str) -> Self {
+        let message = former_history(environment);
+        Self { target: revision.to_owned(), kind: None, reason: Reason::FormerHistory, message }
+    }
+}
+
+/// What is said of an environment whose name has the history of another one.
+#[must_use]
+pub fn former_history(environment: &str) -> String {
+    format!(
+        "The history of a former environment named {environment} is still there; this one starts when it is gone. If it \
+         does not go, delete its EnvironmentRevisions, or look at their finalizers"
+    )
 }

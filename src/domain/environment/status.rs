@@ -3,6 +3,8 @@
 //! It is made from the snapshot alone and holds no moving time, so that the same state always gives the same status
 //! and nothing is written when nothing changed.
 
+use serde_json::{Map, Value, json};
+
 use super::{plan::Hold, snapshot::Snapshot, ttl::Expiry};
 use crate::{
     api::{
@@ -16,6 +18,24 @@ use crate::{
     },
     domain::{conditions::Conditions, revision::RevisionRecord},
 };
+
+/// The conditions that are ours.
+const CONDITIONS: [&str; 9] =
+    [READY, RECONCILING, STALLED, NAMESPACE_READY, ISOLATED, CONFIG_READY, CONFIG_DIVERGED, CONFIG_PENDING, EXPIRING];
+
+/// The other fields that are ours. What is not here is somebody else's, and no correction touches it.
+const FIELDS: [&str; 10] = [
+    "observedGeneration",
+    "phase",
+    "namespace",
+    "url",
+    "expiresAt",
+    "release",
+    "pendingConfig",
+    "diverged",
+    "vetoes",
+    "isolation",
+];
 
 /// What planning found out on its way. What it did not get to is `None`, and stays as it was last reported.
 #[derive(Clone, Debug, Default)]
@@ -64,20 +84,49 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
 /// The part of a stored status that is ours: others may add conditions of their own, and report beside us.
 #[must_use]
 pub fn ours(mut stored: PlatformEnvironmentStatus) -> PlatformEnvironmentStatus {
-    let known = [
-        READY,
-        RECONCILING,
-        STALLED,
-        NAMESPACE_READY,
-        ISOLATED,
-        CONFIG_READY,
-        CONFIG_DIVERGED,
-        CONFIG_PENDING,
-        EXPIRING,
-    ];
     stored.deployment = None;
-    stored.conditions.retain(|condition| known.contains(&condition.r#type.as_str()));
+    stored.conditions.retain(is_ours);
     stored
+}
+
+fn is_ours(condition: &Condition) -> bool {
+    CONDITIONS.contains(&condition.r#type.as_str())
+}
+
+/// A JSON merge patch (RFC 7386) of the status that makes our part of it as intended; `None` if it is.
+///
+/// A server-side apply cannot do that alone: what it leaves out stays if another manager owns it, a `Stalled` that
+/// somebody forged for example. The patch is for exactly this stored status, since it gives the list of conditions as
+/// a whole, those of others included.
+#[must_use]
+pub fn correction(stored: &PlatformEnvironmentStatus, intended: &PlatformEnvironmentStatus) -> Option<Value> {
+    let mut patch = difference(&our_fields(json!(stored)), &our_fields(json!(intended))).unwrap_or_else(|| json!({}));
+    let (ours, theirs): (Vec<_>, Vec<_>) = stored.conditions.iter().cloned().partition(is_ours);
+    if ours != intended.conditions {
+        patch["conditions"] = json!([intended.conditions.clone(), theirs].concat());
+    }
+    patch.as_object().is_some_and(|patch| !patch.is_empty()).then_some(patch)
+}
+
+fn our_fields(mut status: Value) -> Value {
+    if let Value::Object(fields) = &mut status {
+        fields.retain(|name, _| FIELDS.contains(&name.as_str()));
+    }
+    status
+}
+
+/// The merge patch that makes `to` of `from`.
+fn difference(from: &Value, to: &Value) -> Option<Value> {
+    let (Value::Object(from), Value::Object(to)) = (from, to) else {
+        return (from != to).then(|| to.clone());
+    };
+    let gone = from.keys().filter(|name| !to.contains_key(*name)).map(|name| (name.clone(), Value::Null));
+    let set = to.iter().filter_map(|(name, to)| {
+        let difference = difference(from.get(name).unwrap_or(&Value::Null), to)?;
+        Some((name.clone(), difference))
+    });
+    let patch: Map<String, Value> = gone.chain(set).collect();
+    (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
 /// The release of the newest revision. One that the history does not have any more stays said: it is the only trace.
@@ -213,5 +262,71 @@ impl List<'_> {
 
     fn put(&mut self, name: &str, status: ConditionStatus, reason: Reason, message: String) {
         self.0.put(name, status, reason.as_str(), message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use kube::CustomResourceExt as _;
+
+    use super::*;
+    use crate::api::PlatformEnvironment;
+
+    fn condition(name: &str) -> Value {
+        json!({"type": name, "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    }
+
+    fn conditions(names: &[&str]) -> Vec<Condition> {
+        names.iter().map(|name| serde_json::from_value(condition(name)).unwrap()).collect()
+    }
+
+    fn intended() -> PlatformEnvironmentStatus {
+        let conditions = conditions(&["Ready", "Isolated"]);
+        PlatformEnvironmentStatus { phase: Some(EnvironmentPhase::Active), conditions, ..Default::default() }
+    }
+
+    #[test]
+    fn what_others_put_into_our_part_is_taken_out_and_theirs_stays() {
+        let mut stored = intended();
+        stored.expires_at = Some(Timestamp::UNIX_EPOCH);
+        stored.conditions = conditions(&["Stalled", "example.com/A", "Ready", "Isolated"]);
+        let theirs_at_the_end = conditions(&["Ready", "Isolated", "example.com/A"]);
+        let expected = json!({"expiresAt": null, "conditions": theirs_at_the_end});
+        assert_eq!(correction(&stored, &intended()), Some(expected));
+    }
+
+    #[test]
+    fn a_part_of_a_field_is_taken_out_alone() {
+        let release = json!({"revision": 1, "variables": "v"});
+        let forged = json!({"revision": 1, "variables": "v", "version": "v6.6.6"});
+        assert_eq!(difference(&forged, &release), Some(json!({"version": null})));
+        assert_eq!(difference(&release, &json!({"revision": 2, "variables": "v"})), Some(json!({"revision": 2})));
+    }
+
+    #[test]
+    fn where_nothing_differs_nothing_is_written() {
+        assert_eq!(correction(&intended(), &intended()), None);
+        let mut stored = intended();
+        stored.conditions.extend(conditions(&["example.com/A"]));
+        assert_eq!(correction(&stored, &intended()), None);
+    }
+
+    #[test]
+    fn a_field_that_is_not_ours_is_not_even_looked_at() {
+        let stored = our_fields(json!({"phase": "Active", "deployment": {"state": "Succeeded"}}));
+        assert_eq!(stored, json!({"phase": "Active"}));
+    }
+
+    /// A new field of the status is either ours, and then corrected, or written by others alone.
+    #[test]
+    fn each_field_of_the_status_has_one_author() {
+        const THEIRS: [&str; 1] = ["deployment"];
+        let crd = json!(PlatformEnvironment::crd());
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+        for field in schema.as_object().unwrap().keys().filter(|field| *field != "conditions") {
+            let ours = FIELDS.contains(&field.as_str());
+            assert!(ours != THEIRS.contains(&field.as_str()), "whose is status.{field}? Add it to FIELDS or to THEIRS");
+        }
     }
 }

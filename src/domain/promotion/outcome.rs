@@ -70,7 +70,7 @@ pub enum Answer {
 #[must_use]
 pub fn of(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionRecord) -> Outcome {
     if let Some(answer) = target.history.after(made.number).find(|record| record.is_made_by(snapshot.uid())) {
-        let why = format!("The deployment of revision {} failed", made.number);
+        let why = failure(made.number, outcome_of(snapshot, target, made).as_ref());
         return Outcome::Failed { why, answer: Answer::RolledBack(answer.number) };
     }
     let rules = target.rules().and_then(|rules| rules.deployment.clone()).unwrap_or_default();
@@ -94,13 +94,20 @@ pub fn of(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
     match reported {
         Some(outcome) if outcome.state == DeploymentState::Succeeded => soaking(snapshot, &outcome, soak),
         Some(outcome) if outcome.state == DeploymentState::Failed => {
-            let details = outcome.message.map(|message| format!(": {message}")).unwrap_or_default();
-            let who = outcome.reported_by.unwrap_or_else(|| "the planner".to_owned());
-            let why = format!("The deployment of revision {} failed, {who} reported{details}", current.number);
+            let why = failure(current.number, Some(&outcome));
             Outcome::Failed { why, answer: answer(target, made, &rules) }
         }
         reported => deploying(snapshot, target, (made, current), &rules, reported.is_some()),
     }
+}
+
+/// That a deployment failed, as far as possible in the planner's words.
+fn failure(revision: RevisionNumber, outcome: Option<&DeploymentOutcome>) -> String {
+    let failed = outcome.filter(|outcome| outcome.state == DeploymentState::Failed);
+    let Some(outcome) = failed else { return format!("The deployment of revision {revision} failed or took too long") };
+    let who = outcome.reported_by.as_deref().unwrap_or("the planner");
+    let details = outcome.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+    format!("The deployment of revision {revision} failed, {who} reported{details}")
 }
 
 /// What is known of the deployment of a revision, a report included that is not in its status yet.

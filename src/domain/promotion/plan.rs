@@ -22,7 +22,11 @@ use crate::{
         Digest, EnvironmentRevision, EnvironmentRevisionSpec, GateState, GateType, PromotionPhase, PromotionStatus,
         RevisionNumber, revision::VersionReference,
     },
-    domain::{duration, environment::naming, revision::RevisionRecord},
+    domain::{
+        duration,
+        environment::{limits, naming},
+        revision::RevisionRecord,
+    },
 };
 
 /// How long an environment may take to publish its new release before people are told that it has not.
@@ -274,6 +278,11 @@ fn dry_run(problem: Option<&Problem>, findings: &[Finding], nothing: bool) -> St
 /// All gates let it pass: show what will happen, then make it happen.
 fn move_on(snapshot: &Snapshot<'_>, target: &EnvironmentView, proposal: &Proposal, findings: &[Finding]) -> Step {
     let gates = status::gates(snapshot, findings);
+    let record = record::commit(snapshot, target, proposal, gates.clone());
+    if let Some(exceeded) = limits::exceeded(&record) {
+        let report = Report::before(PromotionPhase::Rejected, "ConfigTooLarge", exceeded.to_string());
+        return rest(snapshot, Report { plan: Some(proposal.plan.clone()), gates, ..report });
+    }
     let stored = snapshot.promotion.status.as_ref();
     let shown = stored.and_then(|status| status.plan.as_ref()).is_some_and(|plan| *plan == proposal.plan);
     if !shown {
@@ -285,7 +294,7 @@ fn move_on(snapshot: &Snapshot<'_>, target: &EnvironmentView, proposal: &Proposa
         (report.plan, report.gates, report.queue_position) = (Some(proposal.plan.clone()), gates, Some(0));
         return Step::Act(Action::Show(Box::new(status::of(snapshot, report))));
     }
-    Step::Act(Action::Commit(Box::new(record::commit(snapshot, target, proposal, gates))))
+    Step::Act(Action::Commit(Box::new(record)))
 }
 
 /// The next step of a promotion whose name has made a revision.
