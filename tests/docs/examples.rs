@@ -19,7 +19,8 @@ fn cluster() -> &'static Kubectl {
         let kubectl = ControlPlane::shared().kubectl();
         kubectl.apply(&fs::read_to_string(root().join("crds/platform.puraify.app.yaml")).unwrap()).unwrap();
         kubectl.run(["create", "namespace", PROJECT]).unwrap();
-        let served = ["get", "platformenvironments,platformversions,environmentrevisions,promotions", "--namespace", PROJECT];
+        let served =
+            ["get", "platformenvironments,platformversions,environmentrevisions,promotions", "--namespace", PROJECT];
         wait_until("the kinds to be served", LIMIT, || Ok(kubectl.output(served)?.status.success().then_some(())))
             .unwrap();
         kubectl
