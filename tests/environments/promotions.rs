@@ -6,7 +6,7 @@ use environment_manager::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Environment, Operator, Project, Promotion, eventually, kstatus};
+use crate::support::{Cluster, Environment, Operator, Project, Promotion, eventually, kstatus};
 
 /// dev and staging with v1.0.0, deployed; v1.1.0 is published.
 fn shop(project: &Project) -> (Environment<'_>, Environment<'_>) {
@@ -389,11 +389,11 @@ fn old_revisions_go_and_the_history_stays_verifiable() {
 
 #[test]
 fn two_operators_at_once_make_one_revision_for_each_number() {
-    let project = Project::new("shop");
+    let cluster = Cluster::exclusive();
+    let project = cluster.project("shop");
+    let _operators = [Operator::start(&cluster), Operator::start(&cluster)];
     let (_, staging) = shop(&project);
     staging.edit_and_wait(&json!({"promotion": {"deployment": {"deadline": "0s"}}}));
-    let mut second = Operator::spawn(project.cluster());
-    second.wait_ready();
     for minor in 2..8 {
         project.version(&format!("v1.{minor}.0"));
     }
@@ -410,5 +410,4 @@ fn two_operators_at_once_make_one_revision_for_each_number() {
     distinct.sort();
     distinct.dedup();
     assert_eq!(distinct.len(), makers.len(), "each moved once: {makers:?}");
-    second.terminate();
 }

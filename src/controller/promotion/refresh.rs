@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, future::try_join, stream};
 use kube::{
     Api, Client, Resource,
     api::ListParams,
@@ -70,15 +70,18 @@ async fn look(client: &Client, world: &World, key: &ObjectKey, target: &str, wha
         Look::Version(name) => one::<_, PlatformVersion>(client, &world.versions, project, &name).await.map(drop),
         Look::Promotions => promotions(client, world, key, target).await,
         Look::Revisions(environment, from) => {
-            let mut number = from;
-            loop {
+            let read = async |number| {
                 let name = naming::revision(&environment, number);
-                let there = one::<_, EnvironmentRevision>(client, &world.revisions, project, &name).await?;
-                if !there {
-                    return Ok(());
-                }
+                one::<_, EnvironmentRevision>(client, &world.revisions, project, &name).await
+            };
+            // There is hardly ever a second one, so both are asked for at once.
+            let mut number = from.next();
+            let (_, mut there) = try_join(read(from), read(number)).await?;
+            while there {
                 number = number.next();
+                there = read(number).await?;
             }
+            Ok(())
         }
     }
 }
@@ -88,7 +91,11 @@ async fn promotions(client: &Client, world: &World, key: &ObjectKey, target: &st
     let api: Api<DeserializeGuard<Promotion>> = Api::namespaced(client.clone(), &key.namespace);
     let into_target = ListParams::default().fields(&format!("spec.target={target}"));
     let list = api.list(&into_target).await.map_err(ReconcileError::kubernetes("list Promotions"))?;
+    let listed = list.items.iter().any(|promotion| promotion.meta().name.as_deref() == Some(&*key.name));
     list.items.into_iter().for_each(|promotion| world.promotions.written(promotion));
+    if listed {
+        return Ok(());
+    }
     one::<_, Promotion>(client, &world.promotions, &key.namespace, &key.name).await.map(drop)
 }
 

@@ -311,7 +311,14 @@ fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
         report.revision = Some(made.number);
         return rest(snapshot, report);
     }
+    let outcome = outcome::of(snapshot, target, made);
     let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    // The environment takes a moment to publish it, and then there is more to say. Longer than that is worth a word.
+    let has_just_moved = stored.phase.is_some() && stored.revision.is_none();
+    let patience_ends = made.timestamp.checked_add(PATIENCE).unwrap_or(snapshot.now);
+    if outcome == Outcome::Publishing && has_just_moved && snapshot.now < patience_ends {
+        return unchanged(snapshot, Some(patience_ends));
+    }
     // What let it pass stands in the revision: told from there when it has just moved, or when the status was lost.
     let told_before = stored.plan.filter(|_| stored.revision == Some(made.number));
     let (plan, gates) = match (told_before, snapshot.revisions.get(&name)) {
@@ -323,14 +330,8 @@ fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
             (Some(record::plan_of(&revision.spec, before.map(AsRef::as_ref))), revision.spec.gates.clone())
         }
     };
-    let outcome = outcome::of(snapshot, target, made);
     if let Outcome::Failed { why, answer: Answer::Restore(good) } = &outcome {
         return restore(snapshot, target, *good, why);
-    }
-    // The environment takes a moment to publish it, and then there is more to say. Longer than that is worth a word.
-    let patience_ends = made.timestamp.checked_add(PATIENCE).unwrap_or(snapshot.now);
-    if outcome == Outcome::Publishing && stored.phase.is_some() && snapshot.now < patience_ends {
-        return unchanged(snapshot, Some(patience_ends));
     }
     let mut report = told(target, made, outcome);
     (report.plan, report.gates, report.revision) = (plan, gates, Some(made.number));

@@ -40,17 +40,25 @@ fn the_plan_is_shown_before_anything_moves_and_one_revision_moves_it() {
 }
 
 #[test]
-fn what_an_environment_does_not_publish_is_said_after_a_moment() {
+fn that_a_release_is_being_published_is_told_only_when_it_takes_long() {
     let mut world = World::shop();
+    let published = world.env("staging").status.clone();
     world.promote("p", &dev_to_staging());
     world.settle("p");
-    world.promotions.get_mut("p").unwrap().status.as_mut().unwrap().phase = Some(PromotionPhase::Evaluating);
-    world.env("staging").status.as_mut().unwrap().release.as_mut().unwrap().revision = number(1);
+    // The moment after the commit: the environment and the promotion do not say so yet.
+    world.env("staging").status = published;
+    let status = world.promotions.get_mut("p").unwrap().status.as_mut().unwrap();
+    (status.phase, status.revision) = (Some(PromotionPhase::Evaluating), None);
+    let writes = world.journal.len();
     let rest = world.settle("p").unwrap();
-    assert_eq!(world.journal.last().unwrap(), "status p", "nothing new is said yet");
+    assert_eq!((world.journal.len(), world.phase("p")), (writes, PromotionPhase::Evaluating));
     world.now = rest.wake.unwrap();
     world.settle("p");
+    assert_eq!(world.status("p").revision, Some(number(2)));
     assert!(world.status("p").waiting_for.as_ref().unwrap().contains("the environment publishes it"));
+    world.publish_releases();
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
 }
 
 #[test]
