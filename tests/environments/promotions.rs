@@ -247,6 +247,30 @@ fn statuses_that_somebody_wiped_come_back_the_same() {
 }
 
 #[test]
+fn what_somebody_wrote_into_our_part_of_a_status_is_taken_out() {
+    let project = Project::new("shop").in_which_somebody_lies();
+    project.version("v1.0.0");
+    project.version("v1.1.0");
+    let rules = json!({"confirmations": {"required": 1}});
+    project.environment("dev").starting_with("v1.0.0").with("promotion", rules).ready();
+    let promotion = project.promote("p", &to("dev", "v1.1.0"));
+    let before = promotion.wait_phase(PromotionPhase::AwaitingConfirmation);
+    let forged =
+        json!({"status": {"queuePosition": 7, "until": "2030-01-01T00:00:00Z", "waitingFor": "nothing at all"}});
+    let forge = |kind: &str, name: &str, status: &Value| {
+        let patch = status.to_string();
+        project.kubectl(&["patch", kind, name, "--subresource", "status", "--type", "merge", "--patch", &patch]);
+    };
+    forge("promo", "p", &forged);
+    promotion.wait_for("what is ours", |status| *status == before);
+    forge("pver", "v1.1.0", &json!({"status": {"environments": [{"name": "production", "revision": 3}]}}));
+    eventually("the version's own words", || {
+        let version = project.cluster().get("pver", project.namespace(), "v1.1.0")?;
+        version["status"]["environments"].is_null().then_some(())
+    });
+}
+
+#[test]
 fn edits_of_a_production_s_configuration_wait_for_their_promotion() {
     let project = Project::new("shop");
     project.version("v1.0.0");
