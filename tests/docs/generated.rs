@@ -203,9 +203,9 @@ fn every_phase_gate_and_reason_of_a_promotion_is_explained() {
     let text = |end: &str| pages().into_iter().find(|page| page.path.ends_with(end)).unwrap().text;
     let (promotions, remedies) = (text("docs/promotions.md"), text("unblock-a-promotion.md"));
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
-    let named = read("src/api/promotion.rs");
+    let api = read("src/api/promotion.rs");
     let names: Vec<&str> =
-        named.lines().filter(|line| line.contains("Self::")).filter_map(|line| line.split('"').nth(1)).collect();
+        api.lines().filter(|line| line.contains("Self::")).filter_map(|line| line.split('"').nth(1)).collect();
     assert!(names.len() > 15, "{names:?}");
     for name in names {
         let found = [format!("`{name}`"), format!("`{name}/")].iter().any(|word| promotions.contains(word));
