@@ -36,8 +36,6 @@ pub struct Course {
     pub latencies: Vec<Duration>,
     /// From the first create request until the last was seen.
     pub wall: Duration,
-    /// Project, and when a promotion in it was seen, counted from the first create request; in order of time.
-    pub seen: Vec<(Duration, String)>,
     /// The processor time of the servers and of the operator.
     pub cpu: Vec<Duration>,
     /// How much of the machine others took meanwhile, from 0 to 1.
@@ -62,7 +60,7 @@ pub async fn one_by_one(clients: &Clients, jobs: Vec<Job>, pids: &[u32]) -> Resu
         seen.extend(watcher.until_ready(vec![key.clone()]).await?);
         sent.insert(key, at);
     }
-    course(start, &sent, seen, &share)
+    course(start, &sent, &seen, &share)
 }
 
 /// All are created at the same moment.
@@ -72,7 +70,7 @@ pub async fn at_once(clients: &Clients, jobs: Vec<Job>, pids: &[u32]) -> Result<
     let sent: HashMap<Key, Instant> =
         try_join_all(jobs.into_iter().map(|job| carry_out(clients, job))).await?.into_iter().collect();
     let seen = watcher.until_ready(sent.keys().cloned().collect()).await?;
-    course(start, &sent, seen, &share)
+    course(start, &sent, &seen, &share)
 }
 
 /// Creates a promotion and plays its script. Returns when the create request was sent.
@@ -92,13 +90,11 @@ async fn carry_out(clients: &Clients, job: Job) -> Result<(Key, Instant)> {
     Ok((key, sent.await??))
 }
 
-fn course(start: Instant, sent: &HashMap<Key, Instant>, seen: HashMap<Key, Instant>, share: &Share) -> Result<Course> {
+fn course(start: Instant, sent: &HashMap<Key, Instant>, seen: &HashMap<Key, Instant>, share: &Share) -> Result<Course> {
     let (cpu, others) = share.spent()?;
     let wall = seen.values().max().map_or(Duration::ZERO, |last| last.duration_since(start));
     let mut latencies: Vec<Duration> =
         seen.iter().filter_map(|(key, at)| Some(at.duration_since(*sent.get(key)?))).collect();
     latencies.sort_unstable();
-    let mut seen: Vec<_> = seen.into_iter().map(|((project, _), at)| (at.duration_since(start), project)).collect();
-    seen.sort();
-    Ok(Course { latencies, wall, seen, cpu, others })
+    Ok(Course { latencies, wall, cpu, others })
 }
