@@ -8,7 +8,7 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::key::ObjectKey;
 use crate::api::FIELD_MANAGER;
@@ -24,10 +24,37 @@ pub async fn apply<K>(
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
+    send(client, key, &json!({"name": &*key.name, "uid": uid}), status).await
+}
+
+/// The same, over exactly this state of the object: `None` also if anything of it has changed since. Two operators may be
+/// at work, and the one that knows less must not write over what the other one found out.
+pub async fn apply_over<K>(
+    client: &Client,
+    key: &ObjectKey,
+    seen: &K,
+    status: &impl Serialize,
+) -> kube::Result<Option<K>>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let (uid, version) = (&seen.meta().uid, &seen.meta().resource_version);
+    send(client, key, &json!({"name": &*key.name, "uid": uid, "resourceVersion": version}), status).await
+}
+
+async fn send<K>(
+    client: &Client,
+    key: &ObjectKey,
+    metadata: &Value,
+    status: &impl Serialize,
+) -> kube::Result<Option<K>>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
     let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": {"name": &*key.name, "uid": uid},
+        "metadata": metadata,
         "status": status,
     });
     let api: Api<K> = Api::namespaced(client.clone(), &key.namespace);

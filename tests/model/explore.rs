@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     machine::{Choice, Effect, Machine, Map, Slot, Work},
-    objects::{ABSENT, Id},
+    objects::{ABSENT, Id, Kind},
     properties::{Broken, Property},
     scenario::{Deed, Scenario, Seed},
 };
@@ -61,6 +61,8 @@ pub struct Report {
     pub plans: usize,
     pub objects: usize,
     pub views: usize,
+    /// Every state that can be reached was looked at.
+    pub exhausted: bool,
     pub took: Duration,
     /// The shortest way to each property that does not hold.
     pub broken: BTreeMap<Property, String>,
@@ -68,17 +70,21 @@ pub struct Report {
 
 impl Report {
     pub fn summary(&self) -> String {
-        let Self { name, states, steps, at_rest, depth, plans, objects, views, took, .. } = self;
+        let Self { name, states, steps, at_rest, depth, plans, objects, views, exhausted, took, .. } = self;
+        let exhausted = if *exhausted { "exhausted" } else { "stopped" };
         format!(
-            "{name}: {states} states, {steps} steps, {at_rest} at rest, depth {depth}; exhausted in {took:.1?} ({plans} plans, {objects} objects, {views} views); {} violations",
+            "{name}: {states} states, {steps} steps, {at_rest} at rest, depth {depth}; {exhausted} in {took:.1?} ({plans} plans, {objects} objects, {views} views); {} violations",
             self.broken.len()
         )
     }
 }
 
-/// Explores a scenario to its end.
-pub fn explore(scenario: Scenario) -> Report {
-    Explorer::new(scenario).run()
+/// A scenario that has more is too large to be explored in a test.
+const MOST_STATES: usize = 250_000;
+
+/// Explores a scenario to its end; if there is something to be found, until that is found.
+pub fn explore(scenario: Scenario, find: Option<Property>) -> Report {
+    Explorer::new(scenario).run(find)
 }
 
 struct Explorer {
@@ -109,7 +115,7 @@ impl Explorer {
         }
     }
 
-    fn run(mut self) -> Report {
+    fn run(mut self, find: Option<Property>) -> Report {
         let began = Instant::now();
         let server = self.machine.first_server();
         let view = self.machine.full_view(server);
@@ -119,7 +125,11 @@ impl Explorer {
         self.reach(start, 0, Label::Start);
         while let Some(index) = self.queue.pop_front() {
             self.expand(index);
+            if find.is_some_and(|find| self.broken.contains_key(&find)) || self.states.len() > MOST_STATES {
+                break;
+            }
         }
+        let exhausted = self.queue.is_empty();
         self.check_that_it_comes_to_rest();
         Report {
             name: self.machine.scenario.name,
@@ -130,6 +140,7 @@ impl Explorer {
             plans: self.machine.plans,
             objects: self.machine.objects.len(),
             views: self.machine.views.len(),
+            exhausted,
             took: began.elapsed(),
             broken: self.broken,
         }
@@ -273,33 +284,23 @@ impl Explorer {
         Ok(Some(new))
     }
 
-    /// Reads all of this live, and what these reads name.
+    /// Reads all of this live. Nothing is lost by reading it all at once: what is read later is what the watches bring by
+    /// then, and of those each brings what it likes.
     fn refresh(&mut self, new: &mut State, replica: usize, promotion: Slot, reads: &[Slot]) {
         let machine = &mut self.machine;
         let held = machine.servers.get(new.server).clone();
-        let mut reads = reads.to_vec();
         let mut view = (**machine.views.get(new.replicas[replica].view)).clone();
-        loop {
-            reads.iter().for_each(|slot| {
-                // A list does not tell what is not there any more.
-                let listed = machine.kind(*slot) != crate::objects::Kind::Promotions || *slot == promotion;
-                if listed || held[*slot] != ABSENT {
-                    view.learn(*slot, held[*slot]);
-                }
-            });
-            let more = machine.reads_of(&view.cached, promotion);
-            if machine.is_seeded(Seed::NamesOfFirstLook) || more.iter().all(|slot| reads.contains(slot)) {
-                break;
+        let look = machine.live_look(&view.cached, promotion);
+        for slot in reads {
+            // A list does not tell what is not there any more.
+            let listed = machine.kind(*slot) == Kind::Promotions && *slot != promotion;
+            if !listed || held[*slot] != ABSENT {
+                view.learn(*slot, held[*slot]);
             }
-            reads = more;
         }
-        let target = machine.objects.promotion(view.cached[promotion]).map(|promotion| promotion.spec.target.clone());
-        let target = target.and_then(|target| machine.environment_slot(&target));
-        let base = target.and_then(|target| machine.newest(&view.cached, target)).unwrap_or_default();
-        let names = machine.names_mask(&view.cached, promotion);
         new.replicas[replica] = Replica {
             view: machine.views.of(view),
-            work: Work::Fresh { promotion: u8::try_from(promotion).unwrap(), base, names },
+            work: Work::Fresh { promotion: u8::try_from(promotion).unwrap(), look },
             since: machine.facts(new.server, promotion, new.clock),
         };
     }

@@ -12,7 +12,7 @@ use environment_manager::{
         EnvironmentRevision, PromotionStatus, Release, RevisionNumber,
         revision::DeploymentOutcome,
     },
-    domain::environment::naming,
+    domain::{environment::naming, promotion::live::LiveLook},
 };
 
 use crate::{
@@ -107,9 +107,8 @@ impl View {
 pub enum Work {
     /// Nothing that it remembers.
     None,
-    /// It has looked at everything live for this promotion: when the target's newest revision had this number, at these
-    /// environments and versions (one bit for each slot).
-    Fresh { promotion: u8, base: u8, names: u16 },
+    /// It has read everything live for this promotion.
+    Fresh { promotion: u8, look: u16 },
 }
 
 /// What a replica does next.
@@ -194,6 +193,7 @@ pub struct Machine {
     /// Plans of environments, by slot, clock, and what it may look at.
     environment_plans: Map<Vec<Id>, Option<u32>>,
     routes: Vec<Rc<Route>>,
+    looks: Vec<LiveLook>,
     key: Vec<Id>,
     results: Map<(u32, u32), Id>,
     told: Map<(u32, Slot, Id, bool), u32>,
@@ -210,6 +210,7 @@ impl Machine {
         let mut machine = Self {
             scenario,
             routes: vec![],
+            looks: vec![],
             key: vec![],
             objects: Objects::new(),
             servers: Numbered::new(),
@@ -305,13 +306,6 @@ impl Machine {
                 naming::revision(self.scenario.environments[environment].0, number)
             }
         }
-    }
-
-    /// The number of the newest revision that is held.
-    pub fn newest(&self, held: &[Id], environment: Slot) -> Option<u8> {
-        let slots = self.revision_slots(environment);
-        let newest = slots.clone().rev().find(|slot| held[*slot] != ABSENT)?;
-        u8::try_from(newest - slots.start + 1).ok()
     }
 
     /// What the API server holds in the beginning.

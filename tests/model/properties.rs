@@ -274,10 +274,6 @@ impl Machine {
             return None;
         }
         let wrong = |what: &str| broken(Property::ConfirmedByOthers, format!("{}-{}: {what}", record.environment, record.revision));
-        let shown = promotion.status.as_ref().and_then(|status| status.plan.as_ref()).map(|plan| plan.digest);
-        if shown != record.plan_digest {
-            return wrong("another plan is shown than the one that moves");
-        }
         if record.confirmations.iter().any(|yes| Some(yes.digest) != record.plan_digest) {
             return wrong("a confirmation of another plan is recorded");
         }

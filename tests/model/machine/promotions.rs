@@ -9,6 +9,7 @@ use environment_manager::{
     api::{Promotion, revision::VersionReference, rules::PromotionRules},
     domain::{
         promotion::{
+            live::{LiveLook, Names},
             plan::{Action, Step, plan},
             proposal::Needed,
             snapshot::{EnvironmentView, Rival, Snapshot},
@@ -24,12 +25,6 @@ use crate::{
     objects::{ABSENT, Id},
     scenario::{self, Seed},
 };
-
-/// What a promotion looks at, by name, as `controller::promotion::observe`.
-struct Names {
-    environments: BTreeSet<String>,
-    versions: BTreeSet<String>,
-}
 
 impl Machine {
     pub(super) fn route(&self, promotion: Slot) -> Rc<Route> {
@@ -89,12 +84,14 @@ impl Machine {
         let route = self.route(promotion);
         let fresh = match work {
             Work::None => false,
-            Work::Fresh { base, names, .. } => {
-                let target = route.target.unwrap();
-                let named = self.names_mask(cached, promotion);
-                self.is_seeded(Seed::FreshForEver)
-                    || (self.newest(cached, target) == Some(base)
-                        && (self.is_seeded(Seed::NamesOfFirstLook) || named & !names == 0))
+            Work::Fresh { .. } if self.is_seeded(Seed::FreshForEver) => true,
+            Work::Fresh { look, .. } => {
+                let names = match self.objects.promotion(cached[promotion]) {
+                    Some(promotion) if !self.is_seeded(Seed::NamesOfFirstLook) => self.names(cached, promotion),
+                    _ => Names::default(),
+                };
+                let target = route.target.and_then(|target| self.view_of(cached, self.scenario.environments[target].0));
+                self.looks[usize::from(look)].covers(&names, target.as_ref())
             }
         };
         let mut key = std::mem::take(&mut self.key);
@@ -183,38 +180,19 @@ impl Machine {
     }
 
     fn names(&self, cached: &[Id], promotion: &Promotion) -> Names {
-        let (target, source) = (&promotion.spec.target, &promotion.spec.source);
-        let mut environments: BTreeSet<String> = [target.clone()].into();
-        environments.extend(source.environment.clone());
-        if let Some(view) = self.view_of(cached, target)
-            && let Some(rules) = view.rules()
-        {
-            environments.extend(rules.from.iter().cloned());
-            environments.extend(rules.requires.iter().map(|requirement| requirement.environment.clone()));
-        }
-        let mut versions: BTreeSet<String> = source.version.iter().cloned().collect();
-        for view in [Some(target), source.environment.as_ref()].into_iter().flatten() {
-            let Some(view) = self.view_of(cached, view) else { continue };
-            let named = [view.history.newest(), source.revision.and_then(|number| view.history.get(number))];
-            let named = named.into_iter().flatten();
-            versions.extend(named.filter_map(|record| Some(record.version.as_ref()?.name.clone())));
-        }
-        Names { environments, versions }
+        Names::of(promotion, |name| self.view_of(cached, name))
     }
 
-    /// The environments and versions that a promotion looks at, one bit for each slot.
-    pub fn names_mask(&self, cached: &[Id], promotion: Slot) -> u16 {
-        let Some(object) = self.objects.promotion(cached[promotion]) else { return 0 };
-        let names = self.names(cached, object);
-        let environments = names.environments.iter().filter_map(|name| self.environment_slot(name));
-        let versions = names.versions.iter().filter_map(|name| self.version_slot(name));
-        environments.chain(versions).map(|slot| 1 << slot).sum()
-    }
-
-    /// What is read live for a promotion that is held.
-    pub fn reads_of(&self, cached: &[Id], promotion: Slot) -> Vec<Slot> {
-        let Some(object) = self.objects.promotion(cached[promotion]) else { return vec![promotion] };
-        self.reads(cached, promotion, object, &self.names(cached, object))
+    /// The live reads of what a promotion looks at, as far as is known before them.
+    pub fn live_look(&mut self, cached: &[Id], promotion: Slot) -> u16 {
+        let object = self.objects.promotion(cached[promotion]).unwrap();
+        let target = self.view_of(cached, &object.spec.target);
+        let look = LiveLook::new(self.names(cached, object), target.as_ref());
+        let known = self.looks.iter().position(|known| *known == look).unwrap_or_else(|| {
+            self.looks.push(look);
+            self.looks.len() - 1
+        });
+        u16::try_from(known).unwrap()
     }
 
     /// An environment as these objects show it.
@@ -234,10 +212,10 @@ impl Machine {
         let target = self.environment_slot(&promotion.spec.target);
         let mut reads = vec![slot];
         for environment in names.environments.iter().filter_map(|name| self.environment_slot(name)) {
-            let from = usize::from(self.newest(cached, environment).unwrap_or(1)) - 1;
-            if !self.is_seeded(Seed::GatesOfFirstLook) || Some(environment) == target {
-                reads.extend(self.revision_slots(environment).skip(from));
-            }
+            // From the newest on that is known.
+            let newest = self.revision_slots(environment).rev().find(|slot| cached[*slot] != ABSENT);
+            let first = newest.unwrap_or(self.revision_slots(environment).start);
+            reads.extend(first..self.revision_slots(environment).end);
             reads.push(environment);
         }
         reads.extend(names.versions.iter().filter_map(|name| self.version_slot(name)));
