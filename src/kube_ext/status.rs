@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams},
-    core::NamespaceResourceScope,
+    core::{NamespaceResourceScope, ObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -13,20 +13,40 @@ use serde_json::{Value, json};
 use super::key::ObjectKey;
 use crate::{api::FIELD_MANAGER, domain::our_part::OurPart};
 
+/// What a status is written over. With less than this a status could be given to another object of the same name.
+#[derive(Clone, Copy, Debug)]
+pub enum Over<'a> {
+    /// This incarnation of the object, whatever has become of it: what is written depends on nothing in its status.
+    Incarnation(Option<&'a str>),
+    /// Exactly this state of the object. Two operators may be at work, and the one that knows less must not write over what
+    /// the other one found out.
+    State(&'a ObjectMeta),
+}
+
+impl Over<'_> {
+    fn metadata(self, key: &ObjectKey) -> Value {
+        match self {
+            Self::Incarnation(uid) => json!({"name": &*key.name, "uid": uid}),
+            Self::State(seen) => {
+                json!({"name": &*key.name, "uid": seen.uid, "resourceVersion": seen.resource_version})
+            }
+        }
+    }
+}
+
 /// Makes our part of an object's status as intended, by server-side apply, and takes out what others put there. Gives back
-/// the object as it is now; `None` if it is gone, or is another one of the same name by now: a status is never given to
-/// that one.
+/// the object as it is now; `None` if it is not any more what the status is for.
 pub async fn report<K>(
     client: &Client,
     key: &ObjectKey,
-    uid: Option<&str>,
+    over: Over<'_>,
     status: &impl Serialize,
     ours: OurPart,
 ) -> kube::Result<Option<K>>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
 {
-    let Some(written) = apply::<K>(client, key, uid, status).await? else { return Ok(None) };
+    let Some(written) = apply::<K>(client, key, over, status).await? else { return Ok(None) };
     match ours.correction(&json!(written)["status"], &json!(status)) {
         None => Ok(Some(written)),
         Some(correction) => Ok(Some(correct(client, key, &written, &correction).await?.unwrap_or(written))),
@@ -37,7 +57,7 @@ where
 pub async fn apply<K>(
     client: &Client,
     key: &ObjectKey,
-    uid: Option<&str>,
+    over: Over<'_>,
     status: &impl Serialize,
 ) -> kube::Result<Option<K>>
 where
@@ -46,7 +66,7 @@ where
     let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": {"name": &*key.name, "uid": uid},
+        "metadata": over.metadata(key),
         "status": status,
     });
     let api: Api<K> = Api::namespaced(client.clone(), &key.namespace);

@@ -36,7 +36,7 @@ use crate::{
     kube_ext::{
         errors::{describe, is_final},
         key::{ObjectKey, Uid},
-        status,
+        status::{self, Over},
     },
 };
 
@@ -364,7 +364,8 @@ impl Executor {
         let key = ObjectKey::new(subject.key.namespace.clone(), name.as_str());
         let uid = world.revisions.held(&key).map(|held| held.stamp.uid.to_string());
         let status = EnvironmentRevisionStatus { deployment: Some(outcome.clone()) };
-        match status::apply::<EnvironmentRevision>(&self.client, &key, uid.as_deref(), &status).await {
+        match status::apply::<EnvironmentRevision>(&self.client, &key, Over::Incarnation(uid.as_deref()), &status).await
+        {
             Ok(Some(written)) => world.revisions.written(DeserializeGuard(Ok(written))),
             // Gone, or another one by now.
             Ok(None) => {

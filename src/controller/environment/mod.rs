@@ -43,7 +43,7 @@ use crate::{
         events::{EventSink, Subject as EventSubject},
         interest::Interests,
         key::ObjectKey,
-        status as kube_status,
+        status::{self as kube_status, Over},
     },
 };
 
@@ -369,8 +369,8 @@ impl EnvironmentController {
         new: &PlatformEnvironmentStatus,
     ) -> Result<(), ReconcileError> {
         let _reporting = self.reports.begin(key, new);
-        let (client, uid) = (self.executor.client(), environment.metadata.uid.as_deref());
-        let written = kube_status::report::<PlatformEnvironment>(client, key, uid, new, status::OURS).await;
+        let (client, over) = (self.executor.client(), Over::Incarnation(environment.metadata.uid.as_deref()));
+        let written = kube_status::report::<PlatformEnvironment>(client, key, over, new, status::OURS).await;
         let action = format!("write the status of PlatformEnvironment {key}");
         if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
             self.world.environments.written_object(written);

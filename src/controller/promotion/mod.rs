@@ -27,6 +27,7 @@ use crate::{
         environment,
         promotion::{
             events,
+            live::LiveLook,
             plan::{Action, Rest, Step, plan},
             proposal::Needed,
             snapshot::Rival,
@@ -39,7 +40,7 @@ use crate::{
         events::{EventSink, Subject},
         interest::Interests,
         key::ObjectKey,
-        status as kube_status,
+        status::{self as kube_status, Over},
     },
 };
 
@@ -95,11 +96,14 @@ impl PromotionController {
             match step {
                 Step::Read(needed) => self.read(key, needed, &mut live).await?,
                 Step::Refresh => {
-                    self.refresh(key, &promotion).await?;
-                    live.fresh = true;
+                    live.look = Some(self.refresh(key, &promotion).await?);
                 }
                 Step::Act(Action::Delete) => return self.delete(key, &promotion).await,
-                Step::Act(Action::Show(shown)) => self.write_status(key, &promotion, &shown).await?,
+                Step::Act(Action::Show(shown)) => {
+                    if !self.write_status(key, &promotion, &shown).await? {
+                        return Ok(Next::After(SOON));
+                    }
+                }
                 Step::Act(Action::Commit(record)) => self.commit(key, &promotion, &record, &mut live).await?,
                 Step::Rest(rest) => return self.report(key, &promotion, rest, now).await,
             }
@@ -141,7 +145,7 @@ impl PromotionController {
         let target = ObjectKey::new(key.namespace.clone(), record.environment.as_str());
         let Some(environment) = self.world.environments.valid(&target) else { return Ok(()) };
         // Whatever comes of it, the next look is another one.
-        live.fresh = false;
+        live.look = None;
         match commit::create_revision(&self.client, &self.world, &environment, record).await? {
             Commit::Done(made) => {
                 let revision = environment::naming::revision(&record.environment, record.revision);
@@ -188,7 +192,9 @@ impl PromotionController {
         rest: Rest,
         now: Timestamp,
     ) -> Result<Next, ReconcileError> {
-        self.write_status(key, promotion, &rest.status).await?;
+        if !self.write_status(key, promotion, &rest.status).await? {
+            return Ok(Next::After(SOON));
+        }
         if rest.status.phase.is_some_and(crate::api::PromotionPhase::is_terminal) {
             self.interests.set(key, [].into());
         }
@@ -199,26 +205,26 @@ impl PromotionController {
         Ok(wake.map_or(Next::AwaitChange, Next::After))
     }
 
-    /// Writes the status, if it is another one, and tells what is new in it.
+    /// Writes the status, if it is another one, and tells what is new in it. `false` if the promotion is not any more what
+    /// was looked at: what somebody else made of it meanwhile stays, an end above all. The watch brings it.
     async fn write_status(
         &self,
         key: &ObjectKey,
         promotion: &Promotion,
         new: &PromotionStatus,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<bool, ReconcileError> {
         if promotion.status.clone().map(status::ours).as_ref() == Some(new) {
-            return Ok(());
+            return Ok(true);
         }
-        let uid = promotion.metadata.uid.as_deref();
-        let written = kube_status::report::<Promotion>(&self.client, key, uid, new, status::OURS).await;
+        let over = Over::State(&promotion.metadata);
+        let written = kube_status::report::<Promotion>(&self.client, key, over, new, status::OURS).await;
         let action = format!("write the status of Promotion {key}");
-        if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
-            self.world.promotions.written_object(written);
-            if let Some(event) = events::of_status(promotion.status.as_ref(), new) {
-                self.events.send(Subject::of(promotion), None, event);
-            }
+        let Some(written) = written.map_err(ReconcileError::kubernetes(action))? else { return Ok(false) };
+        self.world.promotions.written_object(written);
+        if let Some(event) = events::of_status(promotion.status.as_ref(), new) {
+            self.events.send(Subject::of(promotion), None, event);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What the caches say of all that the promotion looks at.
@@ -227,9 +233,11 @@ impl PromotionController {
     }
 
     /// Reads all that the promotion looks at live, into the caches.
-    async fn refresh(&self, key: &ObjectKey, promotion: &Promotion) -> Result<(), ReconcileError> {
+    async fn refresh(&self, key: &ObjectKey, promotion: &Promotion) -> Result<LiveLook, ReconcileError> {
         let seen = self.look(key, promotion);
-        refresh::all(&self.client, &self.world, key, promotion, &seen).await
+        refresh::all(&self.client, &self.world, key, promotion, &seen).await?;
+        let target = seen.environments.get(&promotion.spec.target);
+        Ok(LiveLook::new(seen.names.clone(), target))
     }
 }
 

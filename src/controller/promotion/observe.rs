@@ -8,7 +8,10 @@ use super::Thing;
 use crate::{
     api::{Digest, EnvironmentRevision, Promotion},
     controller::world::World,
-    domain::promotion::snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView},
+    domain::promotion::{
+        live::{LiveLook, Names},
+        snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView},
+    },
     kube_ext::{interest::Interests, key::ObjectKey},
 };
 
@@ -17,12 +20,14 @@ use crate::{
 pub(super) struct Live {
     pub(super) revisions: BTreeMap<String, Option<EnvironmentRevision>>,
     pub(super) diffs: BTreeMap<(Option<Digest>, Digest), ContentDiff>,
-    pub(super) fresh: bool,
+    pub(super) look: Option<LiveLook>,
     pub(super) refusal: Option<String>,
 }
 
 impl Live {
     pub(super) fn snapshot<'a>(&'a self, promotion: &'a Promotion, seen: Seen, now: Timestamp) -> Snapshot<'a> {
+        let target = seen.environments.get(&promotion.spec.target);
+        let fresh = self.look.as_ref().is_some_and(|look| look.covers(&seen.names, target));
         Snapshot {
             promotion,
             environments: seen.environments,
@@ -30,7 +35,7 @@ impl Live {
             rivals: seen.rivals,
             revisions: &self.revisions,
             diffs: &self.diffs,
-            fresh: self.fresh,
+            fresh,
             refusal: self.refusal.as_deref(),
             now,
         }
@@ -40,6 +45,7 @@ impl Live {
 /// What the caches say.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
+    pub(super) names: Names,
     pub(super) environments: BTreeMap<String, EnvironmentView>,
     pub(super) versions: BTreeMap<String, VersionView>,
     pub(super) rivals: Vec<Rival>,
@@ -67,34 +73,14 @@ pub(super) fn look(world: &World, interests: &Interests<Thing>, key: &ObjectKey,
             })
             .collect(),
         rivals: world.rivals(&target),
+        names,
     };
-    interests.set(key, things(&target, &names));
+    interests.set(key, things(&target, &seen.names));
     seen
 }
 
-/// Names of environments and versions.
-struct Names {
-    environments: BTreeSet<String>,
-    versions: BTreeSet<String>,
-}
-
 fn names(world: &World, target: &ObjectKey, promotion: &Promotion) -> Names {
-    let source = &promotion.spec.source;
-    let mut environments: BTreeSet<String> = [target.name.to_string()].into();
-    environments.extend(source.environment.clone());
-    if let Some(environment) = world.environments.valid(target)
-        && let Some(rules) = &environment.spec.promotion
-    {
-        environments.extend(rules.from.iter().cloned());
-        environments.extend(rules.requires.iter().map(|requirement| requirement.environment.clone()));
-    }
-    let mut versions: BTreeSet<String> = source.version.iter().cloned().collect();
-    let looked_at = [Some(target.name.to_string()), source.environment.clone()];
-    for view in looked_at.into_iter().flatten().filter_map(|name| world.view(target, &name)) {
-        let named = [view.history.newest(), source.revision.and_then(|number| view.history.get(number))];
-        versions.extend(named.into_iter().flatten().filter_map(|record| Some(record.version.as_ref()?.name.clone())));
-    }
-    Names { environments, versions }
+    Names::of(promotion, |name| world.view(target, name))
 }
 
 fn things(target: &ObjectKey, names: &Names) -> BTreeSet<Thing> {

@@ -44,21 +44,22 @@ pub(super) async fn all(
 ) -> Result<(), ReconcileError> {
     let target = &promotion.spec.target;
     let mut looks = vec![Look::Promotions, Look::Environment(target.clone())];
-    for (name, view) in &seen.environments {
-        looks.push(Look::Revisions(name.clone(), newest(view)));
+    // By name, whether or not the caches have them: what comes to light meanwhile has to be new as well.
+    for name in &seen.names.environments {
+        looks.push(Look::Revisions(name.clone(), newest(seen.environments.get(name))));
         if name != target {
             looks.push(Look::Environment(name.clone()));
         }
     }
-    looks.extend(seen.versions.keys().cloned().map(Look::Version));
+    looks.extend(seen.names.versions.iter().cloned().map(Look::Version));
     let reads: Vec<_> = looks.into_iter().map(|what| look(client, world, key, target, what)).collect();
     stream::iter(reads).buffer_unordered(AT_A_TIME).try_collect::<Vec<()>>().await?;
     Ok(())
 }
 
 /// The newest revision, or the first if there is none.
-fn newest(view: &EnvironmentView) -> RevisionNumber {
-    view.history.newest().map_or(RevisionNumber::FIRST, |newest| newest.number)
+fn newest(view: Option<&EnvironmentView>) -> RevisionNumber {
+    view.and_then(|view| view.history.newest()).map_or(RevisionNumber::FIRST, |newest| newest.number)
 }
 
 async fn look(client: &Client, world: &World, key: &ObjectKey, target: &str, what: Look) -> Result<(), ReconcileError> {

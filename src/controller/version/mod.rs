@@ -30,7 +30,7 @@ use crate::{
         cache::{Decoded, Record},
         interest::Interests,
         key::ObjectKey,
-        status,
+        status::{self, Over},
     },
 };
 
@@ -196,14 +196,9 @@ impl Reconciler for VersionController {
         };
         let (report, wake) = version::status::report(&facts);
         if report != version::status::ours(&version.status) {
-            let written = status::report::<PlatformVersion>(
-                &self.client,
-                key,
-                version.uid.as_deref(),
-                &report,
-                version::status::OURS,
-            )
-            .await;
+            let over = Over::Incarnation(version.uid.as_deref());
+            let ours = version::status::OURS;
+            let written = status::report::<PlatformVersion>(&self.client, key, over, &report, ours).await;
             let action = format!("write the status of PlatformVersion {key}");
             if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
                 self.world.versions.written(DeserializeGuard(Ok(written)));

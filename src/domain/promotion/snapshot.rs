@@ -33,7 +33,8 @@ pub struct Snapshot<'a> {
     pub revisions: &'a BTreeMap<String, Option<EnvironmentRevision>>,
     /// What changes from one version's content to another's, as far as the plan asked for it.
     pub diffs: &'a BTreeMap<(Option<Digest>, Digest), ContentDiff>,
-    /// All of this was read live since the reconcile began: good enough to commit.
+    /// All of this was read live since the reconcile began, and is good enough to commit
+    /// ([`LiveLook`](super::live::LiveLook)).
     pub fresh: bool,
     /// What the API server refused, if it refused the last write.
     pub refusal: Option<&'a str>,

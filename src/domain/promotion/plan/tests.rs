@@ -6,6 +6,7 @@ use crate::{
     api::{Cause, DeploymentState, GateState, PromotionPhase, condition::READY},
     domain::{
         promotion::{
+            live::{LiveLook, Names},
             plan::{Action, Step, plan},
             world::{Reads, World, number},
         },
@@ -172,6 +173,54 @@ fn a_vetoed_version_comes_back_only_if_somebody_says_so_or_a_newer_one_was_relea
     world.promote("newer", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
     world.settle("newer");
     assert!(world.history("staging").vetoes().is_empty(), "a newer version was released");
+}
+
+#[test]
+fn what_people_rolled_back_does_not_come_back_as_an_answer() {
+    // Found by the model (tests/model): after a rollback that failed, the newest good revision is what it took back.
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    world.promote("p", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle("p");
+    world.deployed("staging");
+    world.settle("p");
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}, "reason": "v2.0.0 loses orders"}));
+    world.settle("back");
+    world.report("staging", number(3), "Failed");
+    world.settle("back");
+    world.promote("q", &json!({"target": "staging", "source": {"version": "v1.1.0"}}));
+    world.settle("q");
+    world.report("staging", number(4), "Failed");
+    world.settle("q");
+    let record = &world.newest("staging").spec;
+    assert_eq!((record.restores, world.has("staging")), (Some(number(1)), "v1.0.0"));
+}
+
+#[test]
+fn live_reads_are_good_enough_only_for_the_history_and_the_names_that_they_were_of() {
+    // Found by the model (tests/model): the watches go on after the reads, each kind at its own pace. A revision that an
+    // unknown promotion made, or a new version of the source, is then seen from afar only.
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    let seen = |world: &World| {
+        let (promotion, reads) = (world.promotions["p"].clone(), Reads::default());
+        let snapshot = world.snapshot(&promotion, &reads);
+        let names = Names::of(&promotion, |name| snapshot.environments.get(name).cloned());
+        (names, snapshot.target().cloned())
+    };
+    let (names, target) = seen(&world);
+    assert!(names.environments.iter().eq(["dev", "staging"]) && names.versions.iter().eq(["v1.0.0", "v1.1.0"]));
+    let look = LiveLook::new(names.clone(), target.as_ref());
+    assert!(look.covers(&names, target.as_ref()));
+
+    let mut other = world.clone();
+    other.release("dev", "v2.0.0");
+    let (names, target) = seen(&other);
+    assert!(!look.covers(&names, target.as_ref()), "nobody read v2.0.0 live");
+
+    world.release("staging", "v1.0.0");
+    let (names, target) = seen(&world);
+    assert!(!look.covers(&names, target.as_ref()), "somebody has moved something into the target since");
 }
 
 #[test]
