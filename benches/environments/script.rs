@@ -2,10 +2,7 @@
 //!
 //! They are not a copy of what the operator does: the plan itself is played against a world that grants every wish.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use environment_manager::{
     api::{EnvironmentRevisionSpec, FIELD_MANAGER, FINALIZER, PlatformEnvironment},
@@ -73,7 +70,7 @@ impl Played {
             unreadable: None,
             former_history: false,
             base: Base::Nothing,
-            asked: BTreeSet::new(),
+            on_their_way: vec![],
             auto: None,
             revisions: &BTreeMap::new(),
             children: self.children.clone(),

@@ -3,7 +3,10 @@
 //! They are not a copy of what the operator does: the plan itself is played against a world that grants every wish.
 //! What the environment writes, the pointer and its status, is made with the operator's own functions.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use environment_manager::{
     api::{
@@ -107,7 +110,7 @@ pub fn of(known: &Known, promotion: &Promotion) -> Result<Script> {
             Step::Refresh => played.fresh = true,
             Step::Act(Action::Show(status)) => played.say(*status)?,
             Step::Act(Action::Commit(record)) => played.commit(&record)?,
-            Step::Act(Action::Delete) => return Err("a new promotion is not deleted".into()),
+            Step::Act(Action::Delete | Action::MarkEnd(_)) => return Err("a new promotion is not deleted".into()),
             Step::Rest(rest) => {
                 played.say(*rest.status)?;
                 return Ok(played.script);
@@ -134,6 +137,7 @@ impl Played<'_> {
         plan(&Snapshot {
             promotion: &self.promotion,
             environments: self.environments(),
+            undecodable: BTreeSet::new(),
             versions: self.versions(),
             rivals: vec![],
             revisions: &self.revisions,

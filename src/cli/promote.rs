@@ -162,8 +162,19 @@ impl Request {
         let (client, namespace) = access.client().await?;
         let promotion = self.promotion(&client, spec).await?;
         let api: Api<Promotion> = Api::namespaced(client, &namespace);
-        let created =
-            api.create(&PostParams::default(), &promotion).await.map_err(Failure::of("create the promotion"))?;
+        let created = match (api.create(&PostParams::default(), &promotion).await, &self.name) {
+            // A name moves something once: who asks for the same again wants to know what came of it.
+            (Err(kube::Error::Api(status)), Some(name)) if status.is_already_exists() => {
+                let there = api.get(name).await.map_err(Failure::of("read the promotion"))?;
+                if !asks_for_the_same(&there.spec, &promotion.spec) {
+                    return Err(Failure::new(format!(
+                        "there is a promotion {name} already, which asks for something else"
+                    )));
+                }
+                there
+            }
+            (created, _) => created.map_err(Failure::of("create the promotion"))?,
+        };
         let name = created.metadata.name.unwrap_or_default();
         if self.no_wait {
             return Ok(format!("promotion.platform.puraify.app/{name} created"));
@@ -182,6 +193,12 @@ impl Request {
         promotion.metadata.annotations = Some([(ANNOTATION_CREATED_BY.to_owned(), me)].into());
         Ok(promotion)
     }
+}
+
+/// Whether two promotions ask for the same: whatever people said to one of them since.
+fn asks_for_the_same(one: &PromotionSpec, other: &PromotionSpec) -> bool {
+    let asked = |spec: &PromotionSpec| PromotionSpec { confirmations: vec![], cancel: false, ..spec.clone() };
+    asked(one) == asked(other)
 }
 
 /// Follows the promotion for so many seconds.

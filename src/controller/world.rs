@@ -133,10 +133,11 @@ impl World {
         self.histories.of(environment, environment_uid)
     }
 
-    /// The version of the revision before an environment's newest: one that may just have been replaced.
+    /// The versions of an environment's two newest revisions: one may just have come, the other one gone, or the other way
+    /// round.
     #[must_use]
-    pub fn version_before_the_newest(&self, environment: &ObjectKey) -> Option<ObjectKey> {
-        self.histories.version_before_the_newest(environment)
+    pub fn newest_versions(&self, environment: &ObjectKey) -> Vec<ObjectKey> {
+        self.histories.newest_versions(environment)
     }
 
     /// An environment of the same project with its history, as a promotion sees it.
@@ -420,7 +421,8 @@ impl Record for RevisionEntry {
 
     fn from_object(object: Self::Object) -> Option<Self> {
         let (environment, number) = object.meta().name.as_deref()?.rsplit_once('-')?;
-        let number = RevisionNumber::new(number.parse().ok()?)?;
+        // Written as we write it: 02 is no other name for 2.
+        let number = RevisionNumber::new(number.parse().ok()?).filter(|parsed| parsed.to_string() == number)?;
         let labels = object.meta().labels.as_ref();
         let environment_uid =
             labels.and_then(|labels| labels.get(LABEL_ENVIRONMENT_UID)).map(|uid| uid.as_str().into());
@@ -497,9 +499,10 @@ impl Histories {
         known
     }
 
-    fn version_before_the_newest(&self, environment: &ObjectKey) -> Option<ObjectKey> {
+    fn newest_versions(&self, environment: &ObjectKey) -> Vec<ObjectKey> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.by_environment.get(environment)?.values().rev().nth(1)?.version_in(&environment.namespace)
+        let newest = all.by_environment.get(environment).into_iter().flat_map(|all| all.values().rev().take(2));
+        newest.filter_map(|entry| entry.version_in(&environment.namespace)).collect()
     }
 
     fn has_former(&self, environment: &ObjectKey, uid: &str) -> bool {

@@ -398,7 +398,15 @@ impl Executor {
             Ok(created) => world.promotions.written_object(created),
             Err(error) if is(&error, &[409]) => {
                 let action = format!("read Promotion {}/{name}", subject.key.namespace);
-                if let Some(live) = api.get_opt(name).await.map_err(ReconcileError::kubernetes(action))? {
+                let live = api.get_opt(name).await.map_err(ReconcileError::kubernetes(action))?;
+                if live.as_ref().is_some_and(|live| live.spec.target != promotion.spec.target) {
+                    let message = format!(
+                        "spec.promotion.auto: a promotion {name} into another environment is in the way; delete it"
+                    );
+                    let target = format!("Promotion {name}");
+                    return Ok(Outcome::Failed(Failure { target, kind: None, reason: Reason::NotOurs, message }));
+                }
+                if let Some(live) = live {
                     world.promotions.written_object(live);
                 }
             }

@@ -24,7 +24,7 @@ use super::{
     world::{Known, World, environment_of_revision, target_of},
 };
 use crate::{
-    api::{EnvironmentRevision, PlatformEnvironment, PlatformEnvironmentStatus},
+    api::{EnvironmentRevision, PlatformEnvironment, PlatformEnvironmentStatus, Release},
     domain::{
         environment::{
             children::{self, ChildId, ChildKind},
@@ -192,7 +192,7 @@ impl EnvironmentController {
             settings: &self.settings,
             former_history: self.world.has_former_history(key, uid),
             history,
-            asked: self.world.rivals(key).into_iter().filter_map(|rival| rival.asks).collect(),
+            on_their_way: self.world.rivals(key),
             auto: self.auto(key, environment),
             unreadable: unreadable.map(|number| naming::revision(&key.name, number)),
             base,
@@ -350,7 +350,9 @@ impl EnvironmentController {
         now: Timestamp,
     ) -> Result<Next, ReconcileError> {
         if environment.status.clone().map(status::ours).as_ref() != Some(&rest.status) {
-            self.write_status(key, environment, &rest.status).await?;
+            if !self.write_status(key, environment, &rest.status).await? {
+                return Ok(Next::After(SOON));
+            }
             for event in events::of_status(environment.status.as_ref(), &rest.status) {
                 self.events.send(EventSubject::of(environment), None, event);
             }
@@ -362,20 +364,21 @@ impl EnvironmentController {
         Ok(wake.map_or(Next::AwaitChange, Next::After))
     }
 
+    /// Writes the status. `false` if the environment is not any more what was looked at: an operator that is behind must not
+    /// take a release back that another one published. The watch brings what has changed.
     async fn write_status(
         &self,
         key: &ObjectKey,
         environment: &PlatformEnvironment,
         new: &PlatformEnvironmentStatus,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<bool, ReconcileError> {
         let _reporting = self.reports.begin(key, new);
-        let (client, over) = (self.executor.client(), Over::Incarnation(environment.metadata.uid.as_deref()));
+        let (client, over) = (self.executor.client(), Over::State(&environment.metadata));
         let written = kube_status::report::<PlatformEnvironment>(client, key, over, new, status::OURS).await;
         let action = format!("write the status of PlatformEnvironment {key}");
-        if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
-            self.world.environments.written_object(written);
-        }
-        Ok(())
+        let Some(written) = written.map_err(ReconcileError::kubernetes(action))? else { return Ok(false) };
+        self.world.environments.written_object(written);
+        Ok(true)
     }
 }
 
@@ -450,8 +453,15 @@ fn was_there(environment: &PlatformEnvironment, child: &ChildId) -> bool {
     if child.kind == ChildKind::Namespace {
         return true;
     }
-    let isolation = environment.status.as_ref().and_then(|status| status.isolation.as_ref());
-    is_ready(environment) && isolation.is_some_and(|isolation| children::belongs_to(child, isolation))
+    let Some(status) = environment.status.as_ref() else { return false };
+    // The content of a release that is only on its way was never there.
+    let content =
+        |release: &Release| [release.variables.as_str(), release.flags.as_str(), "release"].contains(&&*child.name);
+    let belongs = match child.kind {
+        ChildKind::ConfigMap => status.release.as_ref().is_some_and(content),
+        _ => status.isolation.as_ref().is_some_and(|isolation| children::belongs_to(child, isolation)),
+    };
+    is_ready(environment) && belongs
 }
 
 fn is_ready(environment: &PlatformEnvironment) -> bool {

@@ -9,9 +9,10 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::{
     Api, Client,
-    api::{DeleteParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
     core::DeserializeGuard,
 };
+use serde_json::json;
 
 use self::observe::{Live, Seen};
 use super::{
@@ -19,10 +20,13 @@ use super::{
     diffs::Diffs,
     error::ReconcileError,
     run_loop::{Next, Reconciler, Trigger},
-    world::{World, environment_of_revision, target_of},
+    world::{RevisionEntry, World, environment_of_revision, target_of},
 };
 use crate::{
-    api::{EnvironmentRevision, EnvironmentRevisionSpec, Promotion, PromotionStatus},
+    api::{
+        ANNOTATION_ENDED, EnvironmentRevision, EnvironmentRevisionSpec, FIELD_MANAGER, Promotion, PromotionPhase,
+        PromotionStatus,
+    },
     domain::{
         environment,
         promotion::{
@@ -98,6 +102,7 @@ impl PromotionController {
                 Step::Refresh => {
                     live.look = Some(self.refresh(key, &promotion).await?);
                 }
+                Step::Act(Action::MarkEnd(phase)) => return self.mark_end(key, &promotion, phase).await,
                 Step::Act(Action::Delete) => return self.delete(key, &promotion).await,
                 Step::Act(Action::Show(shown)) => {
                     if !self.write_status(key, &promotion, &shown).await? {
@@ -108,7 +113,7 @@ impl PromotionController {
                 Step::Rest(rest) => return self.report(key, &promotion, rest, now).await,
             }
         }
-        Ok(Next::After(SOON))
+        Ok(Next::Retry(None))
     }
 
     async fn read(&self, key: &ObjectKey, needed: Needed, live: &mut Live) -> Result<(), ReconcileError> {
@@ -171,6 +176,27 @@ impl PromotionController {
         Ok(())
     }
 
+    /// The next reconcile follows from the change that this makes.
+    async fn mark_end(
+        &self,
+        key: &ObjectKey,
+        promotion: &Promotion,
+        phase: PromotionPhase,
+    ) -> Result<Next, ReconcileError> {
+        let patch = json!({"metadata": {
+            "uid": promotion.metadata.uid,
+            "annotations": {ANNOTATION_ENDED: phase.as_str()},
+        }});
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api: Api<Promotion> = Api::namespaced(self.client.clone(), &key.namespace);
+        match api.patch(&key.name, &params, &Patch::Merge(patch)).await {
+            Ok(written) => self.world.promotions.written_object(written),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => return Err(ReconcileError::kubernetes(format!("mark the end of Promotion {key}"))(error)),
+        }
+        Ok(Next::AwaitChange)
+    }
+
     async fn delete(&self, key: &ObjectKey, promotion: &Promotion) -> Result<Next, ReconcileError> {
         let metadata = &promotion.metadata;
         let preconditions =
@@ -195,7 +221,7 @@ impl PromotionController {
         if !self.write_status(key, promotion, &rest.status).await? {
             return Ok(Next::After(SOON));
         }
-        if rest.status.phase.is_some_and(crate::api::PromotionPhase::is_terminal) {
+        if rest.status.phase.is_some_and(PromotionPhase::is_terminal) {
             self.interests.set(key, [].into());
         }
         let wake = rest.wake.map(|wake| Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO));
@@ -237,7 +263,7 @@ impl PromotionController {
         let seen = self.look(key, promotion);
         refresh::all(&self.client, &self.world, key, promotion, &seen).await?;
         let target = seen.environments.get(&promotion.spec.target);
-        Ok(LiveLook::new(seen.names.clone(), target))
+        Ok(LiveLook::new(seen.names.clone(), promotion, target))
     }
 }
 
@@ -265,6 +291,15 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, interests: &Arc<Interests<Th
     world.revisions.subscribe(move |key, _, _| {
         if let Some(environment) = environment_of_revision(key) {
             wake(Thing::Environment(environment));
+        }
+    });
+    // Whatever a promotion says of itself: once it has moved something, it has to say that.
+    let own = trigger.clone();
+    world.revisions.subscribe(move |key, old, new| {
+        if let (None, Some(RevisionEntry::Record(record))) = (old, new)
+            && let Some(made) = &record.promotion
+        {
+            own.now(ObjectKey::new(key.namespace.clone(), made.name.as_str()));
         }
     });
     let wake = waker();

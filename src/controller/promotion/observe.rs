@@ -12,7 +12,7 @@ use crate::{
         live::{LiveLook, Names},
         snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView},
     },
-    kube_ext::{interest::Interests, key::ObjectKey},
+    kube_ext::{cache::Decoded, interest::Interests, key::ObjectKey},
 };
 
 /// What a reconcile carries from step to step.
@@ -27,10 +27,11 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn snapshot<'a>(&'a self, promotion: &'a Promotion, seen: Seen, now: Timestamp) -> Snapshot<'a> {
         let target = seen.environments.get(&promotion.spec.target);
-        let fresh = self.look.as_ref().is_some_and(|look| look.covers(&seen.names, target));
+        let fresh = self.look.as_ref().is_some_and(|look| look.covers(&seen.names, promotion, target));
         Snapshot {
             promotion,
             environments: seen.environments,
+            undecodable: seen.undecodable,
             versions: seen.versions,
             rivals: seen.rivals,
             revisions: &self.revisions,
@@ -47,6 +48,7 @@ impl Live {
 pub(super) struct Seen {
     pub(super) names: Names,
     pub(super) environments: BTreeMap<String, EnvironmentView>,
+    pub(super) undecodable: BTreeSet<String>,
     pub(super) versions: BTreeMap<String, VersionView>,
     pub(super) rivals: Vec<Rival>,
 }
@@ -58,7 +60,8 @@ pub(super) fn look(world: &World, interests: &Interests<Thing>, key: &ObjectKey,
     let first = names(world, &target, promotion);
     interests.set(key, things(&target, &first));
     let names = names(world, &target, promotion);
-    let seen = Seen {
+    interests.set(key, things(&target, &names));
+    Seen {
         environments: names
             .environments
             .iter()
@@ -72,11 +75,15 @@ pub(super) fn look(world: &World, interests: &Interests<Thing>, key: &ObjectKey,
                 Some((name.clone(), version.view().clone()))
             })
             .collect(),
+        undecodable: names
+            .environments
+            .iter()
+            .filter(|name| matches!(world.environments.get(&in_project(&target, name)), Some(Decoded::Invalid(_))))
+            .cloned()
+            .collect(),
         rivals: world.rivals(&target),
         names,
-    };
-    interests.set(key, things(&target, &seen.names));
-    seen
+    }
 }
 
 fn names(world: &World, target: &ObjectKey, promotion: &Promotion) -> Names {

@@ -38,6 +38,9 @@ use crate::{
 /// once is told of once.
 const CALM: Duration = Duration::from_millis(500);
 
+/// When to look again at what has changed meanwhile, if nothing tells.
+const SOON: Duration = Duration::from_millis(100);
+
 /// What is kept of a version: all but its content.
 #[derive(Clone, Debug)]
 pub struct VersionRecord(Arc<Kept>);
@@ -125,8 +128,15 @@ impl VersionController {
                 let uid = version.uid.as_deref().unwrap_or_default().into();
                 self.world.versions.remove_written(key, &uid);
             }
-            // It changed meanwhile: the watch brings it, and us back here.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            // It changed meanwhile.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                let action = format!("read PlatformVersion {key}");
+                let uid = version.uid.as_deref().unwrap_or_default().into();
+                match api.get_opt(&key.name).await.map_err(ReconcileError::kubernetes(action))? {
+                    Some(live) => self.world.versions.written(DeserializeGuard(Ok(live))),
+                    None => self.world.versions.remove_written(key, &uid),
+                }
+            }
             Err(error) => {
                 return Err(ReconcileError::kubernetes(format!("write the finalizers of PlatformVersion {key}"))(
                     error,
@@ -180,7 +190,7 @@ impl Reconciler for VersionController {
         // A finalizer cannot be added to what is being deleted already.
         if held != needed && (held || !terminating) {
             self.hold(key, &version, needed).await?;
-            return Ok(Next::After(Duration::ZERO));
+            return Ok(Next::After(SOON));
         }
         let facts = Facts {
             generation: version.generation,
@@ -229,7 +239,7 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, children: &Arc<Interests<Obj
         let Some(environment) = super::world::environment_of_revision(key) else { return };
         let entries = old.into_iter().chain(new);
         let mut versions: BTreeSet<ObjectKey> = entries.filter_map(|entry| entry.version_in(&key.namespace)).collect();
-        versions.extend(caches.version_before_the_newest(&environment));
+        versions.extend(caches.newest_versions(&environment));
         for version in versions {
             wake.after(version, CALM);
         }

@@ -240,6 +240,10 @@ fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
     if !has_finalizer(snapshot) {
         return Ok(Some(Step::Act(vec![Action::AddFinalizer])));
     }
+    // What was reported of the release depends on nothing else, and other environments wait for it.
+    if let Some(action) = reported(snapshot) {
+        return Ok(Some(Step::Act(vec![action])));
+    }
     let proposal = release::propose(snapshot);
     if let Ok(Proposal::Read(name)) = proposal {
         return Ok(Some(Step::Read(Read::Revision(name))));
@@ -302,17 +306,18 @@ fn release_step(
     }
 }
 
-/// The release is published. What was reported of it is written down, what nobody needs any longer is cleared away, and
-/// what is due by itself is asked for.
+/// What the planner reported of the newest revision and is not written down yet.
+fn reported(snapshot: &Snapshot<'_>) -> Option<Action> {
+    let report = snapshot.environment.status.as_ref()?.deployment.as_ref();
+    let latest = snapshot.latest()?;
+    let outcome = outcome::after(latest.number, latest.outcome.as_ref(), report, snapshot.now)?;
+    Some(Action::RecordOutcome(latest.number, outcome))
+}
+
+/// The release is published. What nobody needs any longer is cleared away, and what is due by itself is asked for.
 fn follow_up(snapshot: &Snapshot<'_>, release: &Release, pointer: &Intent) -> Option<Step> {
     let mut actions = surplus_content(snapshot, release, pointer).actions;
-    let report = snapshot.environment.status.as_ref().and_then(|status| status.deployment.as_ref());
-    if let Some(latest) = snapshot.latest()
-        && let Some(outcome) = outcome::after(latest.number, latest.outcome.as_ref(), report, snapshot.now)
-    {
-        actions.push(Action::RecordOutcome(latest.number, outcome));
-    }
-    let surplus = retention::surplus(&snapshot.history, &snapshot.asked);
+    let surplus = retention::surplus(&snapshot.history, &snapshot.on_their_way);
     if !surplus.is_empty() {
         actions.push(Action::PruneRevisions(surplus));
     }

@@ -167,6 +167,13 @@ fn clone_of(snapshot: &Snapshot<'_>, base: &BaseEnvironment) -> Result<Result<Or
     };
     let revision = naming::revision(name, latest.number);
     let Some(record) = read(snapshot, &revision)? else { return Ok(Err(revision)) };
+    if !chain::is_sealed(&record.spec) {
+        let message = format!(
+            "spec.baseFrom.environment: the EnvironmentRevision {revision} was edited: its digest does not fit its \
+             content, so nothing is cloned from it. Restore it from a backup"
+        );
+        return Err(Hold::stalled(Reason::HistoryBroken, condition::CONFIG_READY, message));
+    }
     Ok(Ok(Origin {
         cause: Cause::Cloned,
         base: Some(RevisionReference { environment: name.clone(), revision: latest.number }),

@@ -1,9 +1,6 @@
 //! What is known about an environment at one moment: the only thing that a plan is made of.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -13,9 +10,9 @@ use super::{
     ownership::{OtherManager, OwnedFields},
 };
 use crate::{
-    api::{EnvironmentRevision, PlatformEnvironment, RevisionNumber, condition::Reason, revision::VersionReference},
+    api::{EnvironmentRevision, PlatformEnvironment, condition::Reason, revision::VersionReference},
     domain::{
-        promotion::auto,
+        promotion::{auto, snapshot::Rival},
         revision::{History, RevisionRecord},
         settings::Settings,
         uid::Uid,
@@ -39,8 +36,8 @@ pub struct Snapshot<'a> {
     pub former_history: bool,
     /// What `spec.baseFrom` names, as long as there is no revision yet.
     pub base: Base,
-    /// Revisions that promotions on their way would roll back to.
-    pub asked: BTreeSet<RevisionNumber>,
+    /// The promotions into it that have not ended.
+    pub on_their_way: Vec<Rival>,
     /// What a promotion could be made of that is due by itself; only where the rules ask for such.
     pub auto: Option<auto::Inputs>,
     /// Revisions with their whole configuration, by name, as far as the plan asked for them; `None` if there is none

@@ -11,7 +11,7 @@ use crate::{
             CONFIG_DIVERGED, CONFIG_PENDING, CONFIG_READY, EXPIRING, ISOLATED, NAMESPACE_READY, READY, RECONCILING,
             Reason, STALLED,
         },
-        environment::{ConfigurationChanges, DivergedKey},
+        environment::{ConfigurationChanges, DivergedKey, Veto},
         isolation::EffectiveIsolation,
     },
     domain::{conditions::Conditions, our_part::OurPart, revision::RevisionRecord},
@@ -80,9 +80,10 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
         release,
         // The planner's field.
         deployment: None,
-        pending_config: findings.pending_config.clone(),
+        // Without a change of value there is nothing to list; the condition tells of it all the same.
+        pending_config: pending_config(snapshot, findings, hold),
         diverged: diverged(snapshot),
-        vetoes: snapshot.history.vetoes(),
+        vetoes: newest_vetoes(snapshot),
         isolation: findings.isolation.clone().or(if terminating { old.isolation.clone() } else { None }),
         conditions: conditions(snapshot, findings, hold, expiring, &old.conditions),
     }
@@ -94,6 +95,13 @@ pub fn ours(mut stored: PlatformEnvironmentStatus) -> PlatformEnvironmentStatus 
     stored.deployment = None;
     stored.conditions.retain(|condition| OURS.has(condition));
     stored
+}
+
+/// What was not looked at stays as it was last reported.
+fn pending_config(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>) -> Option<ConfigurationChanges> {
+    let stored = || snapshot.environment.status.as_ref().and_then(|status| status.pending_config.clone());
+    let found = findings.pending_config.clone().filter(|changes| !changes.is_empty());
+    if findings.config_intact.is_none() && hold.is_some() { found.or_else(stored) } else { found }
 }
 
 /// The release of the newest revision. One that the history does not have any more stays said: it is the only trace.
@@ -160,8 +168,16 @@ fn conditions(
 
 /// How many keys the status lists, as in the schema.
 const MOST_KEYS: usize = 512;
+/// How many vetoes the status lists, as in the schema.
+const MOST_VETOES: usize = 64;
 /// How many names stand in a sentence.
 const MOST_NAMES: usize = 8;
+
+/// The newest, as many as the schema takes. The gate looks at all.
+fn newest_vetoes(snapshot: &Snapshot<'_>) -> Vec<Veto> {
+    let vetoes = snapshot.history.vetoes();
+    vetoes[vetoes.len().saturating_sub(MOST_VETOES)..].to_vec()
+}
 
 fn diverged(snapshot: &Snapshot<'_>) -> Vec<DivergedKey> {
     snapshot.latest().map_or(vec![], |latest| latest.diverged.iter().take(MOST_KEYS).cloned().collect())

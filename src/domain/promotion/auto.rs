@@ -48,6 +48,9 @@ pub fn due(environment: &PlatformEnvironment, history: &History, inputs: &Inputs
     let candidates = if rules.from.is_empty() { published(inputs) } else { deployed(inputs) };
     let candidates = candidates.into_iter().filter(|(version, _)| within(version));
     let (version, why) = candidates.max_by_key(|(version, _)| order::parse(&version.name))?;
+    if current.has_version(&version.digest) {
+        return None;
+    }
     let newer = current.version.as_ref().is_none_or(|current| order::is_older(&current.name, &version.name));
     if !newer || history.veto(&version.digest).is_some() {
         return None;

@@ -22,7 +22,10 @@ const DEADLINE: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The environment does not say its new release yet.
-    Publishing,
+    Publishing {
+        /// Until when the planner has to report it all the same.
+        until: Timestamp,
+    },
     /// The planner has not reported the end of the deployment.
     Deploying {
         /// The revision that it has to report.
@@ -53,6 +56,18 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether nothing comes after it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Self::Publishing { .. } | Self::Deploying { .. } | Self::Soaking { .. } => false,
+            Self::Failed { answer, .. } => !matches!(answer, Answer::Restore(_)),
+            Self::Succeeded | Self::Superseded { .. } => true,
+        }
+    }
+}
+
 /// What comes of a failed deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -69,7 +84,7 @@ pub enum Answer {
 /// Where the promotion stands that made this revision.
 #[must_use]
 pub fn of(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionRecord) -> Outcome {
-    if let Some(answer) = target.history.after(made.number).find(|record| record.is_made_by(snapshot.uid())) {
+    if let Some(answer) = target.history.after(made.number).find(|record| record.is_named(snapshot.name())) {
         let why = failure(made.number, outcome_of(snapshot, target, made).as_ref());
         return Outcome::Failed { why, answer: Answer::RolledBack(answer.number) };
     }
@@ -80,15 +95,22 @@ pub fn of(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
     let before_it = |record: &&RevisionRecord| overtaken.is_none_or(|overtaken| record.number < overtaken.number);
     let later: Vec<&RevisionRecord> = target.history.after(made.number).map(AsRef::as_ref).filter(before_it).collect();
     let current = later.last().copied().unwrap_or(made);
-    let reported = outcome_of(snapshot, target, current);
+    // Only what is written down in the revision counts: what a promotion ended on must still be known when people want to
+    // go back to it.
+    let reported = current.outcome.clone();
     let succeeded = |outcome: &Option<DeploymentOutcome>| {
         outcome.as_ref().is_some_and(|outcome| outcome.state == DeploymentState::Succeeded)
     };
     let chain = || std::iter::once(made).chain(later.iter().copied());
-    if soak.is_zero() && (succeeded(&reported) || chain().any(|record| succeeded(&record.outcome))) {
+    if soak.is_zero() && chain().any(|record| succeeded(&record.outcome)) {
         return Outcome::Succeeded;
     }
     if let Some(overtaken) = overtaken {
+        let healthy = reported.as_ref().and_then(|outcome| outcome.healthy_since);
+        let soaked = healthy.is_some_and(|since| overtaken.timestamp.duration_since(since) >= soak);
+        if succeeded(&reported) && soaked {
+            return Outcome::Succeeded;
+        }
         return Outcome::Superseded { by: overtaken.number };
     }
     match reported {
@@ -135,23 +157,28 @@ fn deploying(
     begun: bool,
 ) -> Outcome {
     let deadline = rules.deadline.as_deref().and_then(duration::parse).unwrap_or(DEADLINE);
-    let until = current.timestamp.checked_add(deadline).unwrap_or(Timestamp::MAX);
+    // One that was healthy and is deployed again has a deadline of its own.
+    let starts = current.outcome.as_ref().and_then(|outcome| outcome.healthy_until).unwrap_or(current.timestamp);
+    let until = starts.checked_add(deadline).unwrap_or(Timestamp::MAX);
     let status = target.environment.status.as_ref();
     let published = status.and_then(|status| status.release.as_ref()).map(|release| release.revision);
-    if snapshot.now >= until {
+    let unwritten = outcome_of(snapshot, target, current);
+    let is_about_to_end = unwritten.as_ref().is_some_and(|outcome| outcome.state != DeploymentState::InProgress);
+    if snapshot.now >= until && !is_about_to_end {
         let why = format!("Nobody reported revision {} of {} deployed by {until}", current.number, target.name());
         return Outcome::Failed { why, answer: answer(target, made, rules) };
     }
     if published.is_none_or(|published| published < made.number) {
-        return Outcome::Publishing;
+        return Outcome::Publishing { until };
     }
     Outcome::Deploying { revision: current.number, until, begun }
 }
 
-/// A rollback is never rolled back, so that nothing goes round in circles.
+/// A rollback is never rolled back, so that nothing goes round in circles. Nor does a version come back by itself that
+/// somebody rolled back, however well it was deployed.
 fn answer(target: &EnvironmentView, made: &RevisionRecord, rules: &DeploymentRules) -> Answer {
     if rules.on_failure == OnFailure::Hold || made.cause == Cause::RolledBack {
         return Answer::Hold;
     }
-    target.history.last_good_before(made.number).map_or(Answer::Nowhere, |good| Answer::Restore(good.number))
+    target.history.last_good_to_restore(made.number).map_or(Answer::Nowhere, |good| Answer::Restore(good.number))
 }

@@ -27,7 +27,8 @@ pub fn commit(
 ) -> EnvironmentRevisionSpec {
     let spec = &snapshot.promotion.spec;
     let plan = &proposal.plan;
-    let vetoes = (plan.cause == Cause::RolledBack).then(|| proposal.base.version.clone()).flatten();
+    let backwards = plan.cause == Cause::RolledBack && !proposal.goes_forwards();
+    let vetoes = backwards.then(|| proposal.base.version.clone()).flatten();
     let author = author(snapshot.promotion);
     let counts = |confirmation: &&Confirmation| confirmation.digest == plan.digest && confirmation.user != author;
     chain::sealed(EnvironmentRevisionSpec {

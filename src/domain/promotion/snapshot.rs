@@ -1,6 +1,9 @@
 //! What is known about a promotion at one moment: the only thing that a plan is made of.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -11,7 +14,7 @@ use crate::{
         rules::PromotionRules,
         version::{Requires, ValidationResult},
     },
-    domain::revision::History,
+    domain::{revision::History, version::order},
 };
 
 /// What changes between the contents of two versions.
@@ -24,6 +27,8 @@ pub struct Snapshot<'a> {
     pub promotion: &'a Promotion,
     /// The environments that it may look at, by name: target, source, and those that the target's rules name.
     pub environments: BTreeMap<String, EnvironmentView>,
+    /// Those of them that are stored and cannot be read.
+    pub undecodable: BTreeSet<String>,
     /// The versions that it may look at, by name.
     pub versions: BTreeMap<String, VersionView>,
     /// The other promotions into the same target that have not ended.
@@ -118,11 +123,12 @@ pub struct VersionView {
     pub terminating: bool,
 }
 
-/// Where a promotion stands in the order of creation. Kubernetes counts whole seconds; within one, the UID decides: an
-/// arbitrary order, and the same for everybody.
+/// Where a promotion stands in the order of creation. Kubernetes counts whole seconds; within one, the name decides, so that
+/// whoever creates several at once can say in which order they go.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     created: Timestamp,
+    name: String,
     uid: String,
 }
 
@@ -131,8 +137,15 @@ impl Place {
     #[must_use]
     pub fn of(promotion: &Promotion) -> Self {
         let created = promotion.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
-        Self { created, uid: promotion.metadata.uid.clone().unwrap_or_default() }
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        Self { created, name: text(&promotion.metadata.name), uid: text(&promotion.metadata.uid) }
     }
+}
+
+/// The version that a promotion names.
+#[must_use]
+pub fn version_of(promotion: &Promotion) -> Option<semver::Version> {
+    order::parse(promotion.spec.source.version.as_deref()?)
 }
 
 /// Whether the operator made this promotion by itself.
@@ -152,18 +165,22 @@ pub struct Rival {
     pub place: Place,
     /// An emergency rollback: it goes first.
     pub emergency: bool,
-    /// The operator made it by itself: a newer one takes its place.
-    pub auto: bool,
+    /// The operator made it by itself, for this version: one for a newer version takes its place.
+    pub auto: Option<semver::Version>,
+    /// It has a plan, and no gate of it failed.
+    pub promising: bool,
     /// The revision that it would roll back to.
     pub asks: Option<RevisionNumber>,
 }
 
 impl Rival {
-    /// This promotion, as its rivals see it; `None` if it is no rival: it has ended, was cancelled, or only works
-    /// something out.
+    /// This promotion, as its rivals see it; `None` if it is no rival: it has ended, only works something out, or names
+    /// something that is not there, which could take for ever.
     #[must_use]
     pub fn of(promotion: &Promotion) -> Option<Self> {
-        let ended = promotion.status.as_ref().and_then(|status| status.phase).is_some_and(PromotionPhase::is_terminal);
+        let status = promotion.status.as_ref();
+        let phase = status.and_then(|status| status.phase);
+        let ended = phase.is_some_and(|phase| phase.is_terminal() || phase == PromotionPhase::Pending);
         let going = promotion.metadata.deletion_timestamp.is_some();
         if ended || going || promotion.spec.dry_run {
             return None;
@@ -173,7 +190,8 @@ impl Rival {
             uid: promotion.metadata.uid.clone()?,
             place: Place::of(promotion),
             emergency: promotion.spec.emergency,
-            auto: is_auto(promotion),
+            auto: if is_auto(promotion) { version_of(promotion) } else { None },
+            promising: status.is_some_and(|status| status.plan.is_some()),
             asks: promotion.spec.source.revision,
         })
     }

@@ -150,11 +150,14 @@ pub fn gates(snapshot: &Snapshot<'_>, findings: &[Finding]) -> Vec<Gate> {
     findings.iter().map(record).collect()
 }
 
-/// What those gates say that are in this state, one after the other.
+/// What the first of those gates says that are in this state, and the names of the others: all of them say it themselves.
 #[must_use]
 pub fn sentences(findings: &[Finding], state: GateState) -> String {
-    let of_state = findings.iter().filter(|finding| finding.state == state);
-    of_state.map(|finding| format!("{}: {}", finding.name(), finding.message)).collect::<Vec<_>>().join("; ")
+    let mut of_state = findings.iter().filter(|finding| finding.state == state);
+    let Some(first) = of_state.next() else { return String::new() };
+    let others: Vec<String> = of_state.map(Finding::name).collect();
+    let first = format!("{}: {}", first.name(), first.message);
+    if others.is_empty() { first } else { format!("{first}; also {}", others.join(", ")) }
 }
 
 /// How many come before, as the status says it.

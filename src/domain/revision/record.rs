@@ -115,6 +115,12 @@ impl RevisionRecord {
         self.version.as_ref().is_some_and(|version| version.digest == *digest)
     }
 
+    /// Whether a promotion of this name made it.
+    #[must_use]
+    pub fn is_named(&self, promotion: &str) -> bool {
+        self.promotion.as_ref().is_some_and(|made| made.name == promotion)
+    }
+
     /// Whether this promotion made it, by UID.
     #[must_use]
     pub fn is_made_by(&self, promotion_uid: &str) -> bool {

@@ -1,10 +1,7 @@
 //! The environment controller, as far as promotions have to do with it: it commits edits of the configuration, writes
 //! down what the planner reports, and publishes the release.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
 use environment_manager::domain::{
     environment::{
@@ -62,7 +59,7 @@ impl Machine {
             unreadable: None,
             former_history: false,
             base: Base::Nothing,
-            asked: BTreeSet::new(),
+            on_their_way: vec![],
             auto: None,
             revisions: &revisions,
             children: vec![],
@@ -86,7 +83,7 @@ impl Machine {
                     return Some(Effect::Record { revision, outcome: Box::new(outcome) });
                 }
                 let published = status.and_then(|status| status.release.as_ref());
-                (published != Some(&release)).then(|| Effect::Publish { environment: slot, release })
+                (published != Some(&release)).then(|| Effect::Publish { environment: slot, release: release })
             }
             // A revision that is missing comes with the watch; an edit that waits is none of ours.
             Ok(Proposal::Read(_)) | Err(_) => None,

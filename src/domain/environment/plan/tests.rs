@@ -124,7 +124,7 @@ impl World {
                 former_history: false,
                 base: if history.newest().is_some() { Base::Nothing } else { self.base.clone() },
                 history,
-                asked: BTreeSet::new(),
+                on_their_way: vec![],
                 auto: self.auto.clone(),
                 revisions: &read,
                 children: self.children.values().cloned().collect(),
@@ -335,7 +335,9 @@ fn more_keys_than_a_revision_holds_are_told_with_the_limit_and_mended_by_an_edit
         since: RevisionNumber::FIRST,
     };
     let inherited = (0..512).map(|number| variable(format!("V_{number:03}"))).collect();
-    world.base_revision.as_mut().unwrap().spec.config.variables = inherited;
+    let base = &mut world.base_revision.as_mut().unwrap().spec;
+    base.config.variables = inherited;
+    *base = chain::sealed(base.clone());
     let own = |name: &str| Variable { name: name.to_owned(), value: Some("2".to_owned()), vault: None };
     world.environment().spec.config.variables = vec![own("V_000"), own("W")];
     world.settle();
@@ -717,7 +719,7 @@ fn a_memo_is_only_for_the_spec_that_it_was_made_from() {
             project_id: None,
             settings: &settings,
             history: History::default(),
-            asked: BTreeSet::new(),
+            on_their_way: vec![],
             auto: None,
             unreadable: None,
             former_history: false,

@@ -2,7 +2,7 @@
 
 use super::{Finding, Input, by_revision, duration_of};
 use crate::{
-    api::{GateType, revision::VersionReference, rules::Requirement},
+    api::{DeploymentState, GateType, revision::VersionReference, rules::Requirement},
     domain::promotion::snapshot::EnvironmentView,
 };
 
@@ -77,8 +77,18 @@ fn soaked(
         return Finding::pending(GATE, "InvalidRule", message);
     };
     let stretches = environment.history.healthy(&version.digest, input.snapshot.now);
-    let long_enough = |until: jiff::Timestamp, since| until.duration_since(since) >= soak;
-    if let Some(stretch) = stretches.iter().find(|stretch| long_enough(stretch.until, stretch.since)) {
+    let newest = environment.history.newest().filter(|newest| newest.has_version(&version.digest));
+    let failed = newest.and_then(|newest| newest.outcome.as_ref());
+    if let (Some(newest), Some(outcome)) = (newest, failed.filter(|outcome| outcome.state == DeploymentState::Failed)) {
+        let details = outcome.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        let message = format!("{} is in {name}, and the planner reported that it failed there{details}", version.name);
+        return Finding::pending(GATE, "NotHealthy", message).resting_on(by_revision(
+            name,
+            newest.number,
+            &version.digest,
+        ));
+    }
+    if let Some(stretch) = stretches.iter().find(|stretch| stretch.lasted >= soak) {
         let message =
             format!("{} was healthy in {name} for {}", version.name, requirement.soak.as_deref().unwrap_or("a moment"));
         return Finding::passed(GATE, "Soaked", message).resting_on(by_revision(
@@ -117,20 +127,12 @@ fn missing(environment: &EnvironmentView, version: &VersionReference, requiremen
     };
     let evidence = by_revision(name, record.number, &version.digest);
     let is_current = environment.history.newest().is_some_and(|current| current.number == record.number);
-    let (reason, message) = match &record.outcome {
-        _ if !is_current => (
-            "NotThereAnyMore",
-            format!(
-                "{version_name} was in {name} (revision {}), but not healthy for long enough; promote it there again",
-                record.number
-            ),
-        ),
-        Some(outcome) if outcome.state == crate::api::DeploymentState::Failed => {
-            ("NotHealthy", format!("{version_name} is in {name}, and the planner reported that it failed there"))
-        }
-        _ => {
-            ("NotDeployedYet", format!("{version_name} is in {name}, and the planner has not reported it deployed yet"))
-        }
+    let (reason, message) = if is_current {
+        let message = format!("{version_name} is in {name}, and the planner has not reported it deployed yet");
+        ("NotDeployedYet", message)
+    } else {
+        let (revision, what) = (record.number, "but was not healthy for long enough; promote it there again");
+        ("NotThereAnyMore", format!("{version_name} was in {name} (revision {revision}), {what}"))
     };
     Finding::pending(GATE, reason, message).resting_on(evidence)
 }
