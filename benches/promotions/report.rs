@@ -20,7 +20,7 @@ const MINIMUM: usize = 6;
 
 /// The writes that are told apart. A version's status says where the version is, and with each promotion two versions
 /// change places: so two of these for each promotion, less what is told together. The operator tells of all that changed
-/// for a version half a second after the first change.
+/// for a version two seconds after the first change.
 const VERSION_STATUS: &str = "patch platformversions/status";
 
 /// Everything that was measured, on one control plane.

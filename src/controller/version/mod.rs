@@ -34,9 +34,9 @@ use crate::{
     },
 };
 
-/// What becomes of a version's environments is told with this delay: a version that comes into a hundred environments at
-/// once is told of once.
-const CALM: Duration = Duration::from_millis(500);
+/// What becomes of a version's environments is told with this delay: a version that comes into a hundred environments
+/// one after the other is told of a few times, not a hundred. Nothing waits for it: it is for people.
+const CALM: Duration = Duration::from_secs(2);
 
 /// When to look again at what has changed meanwhile, if nothing tells.
 const SOON: Duration = Duration::from_millis(100);
