@@ -247,6 +247,54 @@ fn statuses_that_somebody_wiped_come_back_the_same() {
 }
 
 #[test]
+fn of_two_with_the_same_plan_the_second_ends_when_the_first_has_and_the_queue_goes_on() {
+    let project = Project::new("shop");
+    let (_, staging) = shop(&project);
+    project.version("v1.2.0");
+    let first = project.promote("first", &to("staging", "v1.1.0"));
+    first.wait_phase(PromotionPhase::ReadyForDeploy);
+    let second = project.promote("second", &to("staging", "v1.1.0"));
+    let same = project.promote("third", &to("staging", "v1.2.0"));
+    second.wait_gate("queue", "InLine");
+    staging.deployed();
+    assert_eq!(second.wait_phase(PromotionPhase::Succeeded).revision, None);
+    assert!(second.message().contains("Nothing to do"), "{}", second.message());
+    same.wait_phase(PromotionPhase::ReadyForDeploy);
+}
+
+#[test]
+fn an_edit_that_comes_back_to_what_applies_is_reported_although_nothing_is_pending_any_more() {
+    let project = Project::new("shop");
+    let (dev, _) = shop(&project);
+    dev.edit_and_wait(&json!({"config": {"variables": [{"name": "X", "value": "5"}]}}));
+    let rules = json!({"configChanges": "Promoted"});
+    let qa = project.environment("qa").starting_with("v1.0.0").with("promotion", rules).ready();
+    let carry = json!({"target": "qa", "source": {"environment": "dev"}, "config": {"variables": ["X"]}});
+    project.promote("carry", &carry).wait_phase(PromotionPhase::ReadyForDeploy);
+    for value in ["6", "5"] {
+        qa.edit_and_wait(&json!({"config": {"variables": [{"name": "X", "value": value}]}}));
+    }
+    assert!(qa.live()["status"]["pendingConfig"].is_null());
+    assert_eq!(qa.variables(), json!({"X": "5"}));
+    assert!(
+        qa.events().iter().all(|(reason, _)| reason != "DriftRepaired"),
+        "nobody changed anything: {:?}",
+        qa.events()
+    );
+}
+
+#[test]
+fn a_time_that_not_every_language_knows_is_refused() {
+    let project = Project::new("shop");
+    let (_, staging) = shop(&project);
+    for at in ["9999-12-31T23:59:59+99:99", "2026-01-01T00:00:00+99:99", "soon"] {
+        let report = json!({"status": {"deployment": {"revision": 1, "state": "Succeeded", "at": at}}}).to_string();
+        let args = ["patch", "penv", staging.name(), "--subresource", "status", "--type", "merge", "--patch", &report];
+        assert!(project.try_kubectl(&args).unwrap_err().to_string().contains("status.deployment.at"), "{at}");
+    }
+}
+
+#[test]
 fn what_somebody_wrote_into_our_part_of_a_status_is_taken_out() {
     let project = Project::new("shop").in_which_somebody_lies();
     project.version("v1.0.0");
