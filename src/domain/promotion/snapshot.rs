@@ -31,7 +31,7 @@ pub struct Snapshot<'a> {
     pub undecodable: BTreeSet<String>,
     /// The versions that it may look at, by name.
     pub versions: BTreeMap<String, VersionView>,
-    /// The other promotions into the same target that have not ended.
+    /// The other promotions into the same target that may be on their way.
     pub rivals: Vec<Rival>,
     /// Revisions with their whole configuration, by name, as far as the plan asked for them; `None` if there is none
     /// of that name.
@@ -154,7 +154,7 @@ pub fn is_auto(promotion: &Promotion) -> bool {
     promotion.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(ANNOTATION_AUTO))
 }
 
-/// Another promotion into the same target that has not ended.
+/// Another promotion into the same target, on its way or waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rival {
     /// Its name.
@@ -167,24 +167,29 @@ pub struct Rival {
     pub emergency: bool,
     /// The operator made it by itself, for this version: one for a newer version takes its place.
     pub auto: Option<semver::Version>,
-    /// It has a plan, and no gate of it failed.
+    /// It has a plan.
     pub promising: bool,
+    /// It says that it ended without having moved anything, or that something that it names is not there, which could take
+    /// for ever. It is a rival only where the history says that it moved something after all.
+    pub idle: bool,
     /// The revision that it would roll back to.
     pub asks: Option<RevisionNumber>,
 }
 
 impl Rival {
-    /// This promotion, as its rivals see it; `None` if it is no rival: it has ended, only works something out, or names
-    /// something that is not there, which could take for ever.
+    /// This promotion, as its rivals see it; `None` if it is no rival: what it moved has ended, it is being deleted, or it
+    /// only works something out.
     #[must_use]
     pub fn of(promotion: &Promotion) -> Option<Self> {
         let status = promotion.status.as_ref();
         let phase = status.and_then(|status| status.phase);
-        let ended = phase.is_some_and(|phase| phase.is_terminal() || phase == PromotionPhase::Pending);
+        let ended = phase.is_some_and(PromotionPhase::is_terminal);
+        let moved = status.is_some_and(|status| status.revision.is_some());
         let going = promotion.metadata.deletion_timestamp.is_some();
-        if ended || going || promotion.spec.dry_run {
+        if (ended && moved) || going || promotion.spec.dry_run {
             return None;
         }
+        let idle = ended || phase == Some(PromotionPhase::Pending);
         Some(Self {
             name: promotion.metadata.name.clone()?,
             uid: promotion.metadata.uid.clone()?,
@@ -192,7 +197,8 @@ impl Rival {
             emergency: promotion.spec.emergency,
             auto: if is_auto(promotion) { version_of(promotion) } else { None },
             promising: status.is_some_and(|status| status.plan.is_some()),
-            asks: promotion.spec.source.revision,
+            idle,
+            asks: promotion.spec.source.revision.filter(|_| !ended),
         })
     }
 }
