@@ -137,6 +137,7 @@ impl Played<'_> {
         plan(&Snapshot {
             promotion: &self.promotion,
             environments: self.environments(),
+            requirements: BTreeMap::new(),
             undecodable: BTreeSet::new(),
             versions: self.versions(),
             rivals: vec![],

@@ -10,7 +10,7 @@ use crate::{
     controller::world::World,
     domain::promotion::{
         live::{LiveLook, Names},
-        snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView},
+        snapshot::{ContentDiff, EnvironmentView, Requirements, Rival, Snapshot, VersionView, requirements},
     },
     kube_ext::{cache::Decoded, interest::Interests, key::ObjectKey},
 };
@@ -31,6 +31,7 @@ impl Live {
         Snapshot {
             promotion,
             environments: seen.environments,
+            requirements: seen.requirements,
             undecodable: seen.undecodable,
             versions: seen.versions,
             rivals: seen.rivals,
@@ -48,6 +49,7 @@ impl Live {
 pub(super) struct Seen {
     pub(super) names: Names,
     pub(super) environments: BTreeMap<String, EnvironmentView>,
+    pub(super) requirements: Requirements,
     pub(super) undecodable: BTreeSet<String>,
     pub(super) versions: BTreeMap<String, VersionView>,
     pub(super) rivals: Vec<Rival>,
@@ -75,6 +77,9 @@ pub(super) fn look(world: &World, interests: &Interests<Thing>, key: &ObjectKey,
                 Some((name.clone(), version.view().clone()))
             })
             .collect(),
+        requirements: requirements(&target.name, |name| {
+            world.environments.valid(&in_project(&target, name))?.spec.promotion.clone()
+        }),
         undecodable: names
             .environments
             .iter()

@@ -17,6 +17,26 @@ use crate::{
     domain::{revision::History, version::order},
 };
 
+/// Environments that require others, by name.
+pub type Requirements = BTreeMap<String, Vec<String>>;
+
+/// Follows what environments require of each other, from one of them on.
+#[must_use]
+pub fn requirements(from: &str, rules: impl Fn(&str) -> Option<PromotionRules>) -> Requirements {
+    let mut found = Requirements::new();
+    let mut next = vec![from.to_owned()];
+    while let Some(name) = next.pop() {
+        if found.contains_key(&name) {
+            continue;
+        }
+        let required: Vec<String> =
+            rules(&name).into_iter().flat_map(|rules| rules.requires).map(|required| required.environment).collect();
+        next.extend(required.iter().cloned());
+        found.insert(name, required);
+    }
+    found
+}
+
 /// What changes between the contents of two versions.
 pub type ContentDiff = BTreeMap<String, CategoryChanges>;
 
@@ -27,6 +47,8 @@ pub struct Snapshot<'a> {
     pub promotion: &'a Promotion,
     /// The environments that it may look at, by name: target, source, and those that the target's rules name.
     pub environments: BTreeMap<String, EnvironmentView>,
+    /// Which environments require which, as far as that can be followed from the target.
+    pub requirements: Requirements,
     /// Those of them that are stored and cannot be read.
     pub undecodable: BTreeSet<String>,
     /// The versions that it may look at, by name.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     plan::{Action, Rest, Step, plan},
     proposal::Needed,
-    snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView},
+    snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView, requirements},
 };
 use crate::{
     api::{
@@ -281,6 +281,9 @@ impl World {
         Snapshot {
             promotion,
             environments: environments.collect(),
+            requirements: requirements(&promotion.spec.target, |name| {
+                self.environments.get(name)?.spec.promotion.clone()
+            }),
             undecodable: std::collections::BTreeSet::new(),
             versions: versions.collect(),
             rivals: rivals.filter_map(Rival::of).collect(),

@@ -122,6 +122,7 @@ impl Machine {
             self.plans += 1;
             let snapshot = Snapshot {
                 promotion: &promotion,
+                requirements: BTreeMap::new(),
                 undecodable: BTreeSet::new(),
                 environments: names
                     .environments

@@ -3,7 +3,7 @@
 use super::{Finding, Input, by_revision, duration_of};
 use crate::{
     api::{DeploymentState, GateType, revision::VersionReference, rules::Requirement},
-    domain::promotion::snapshot::EnvironmentView,
+    domain::promotion::snapshot::{EnvironmentView, Requirements},
 };
 
 const GATE: GateType = GateType::Requires;
@@ -38,16 +38,32 @@ fn one(input: Input<'_>, requirement: &Requirement) -> Finding {
     soaked(input, requirement, environment, version)
 }
 
-/// A requirement that goes both ways can be fulfilled by a rollback or a first version only.
+/// A requirement that leads back to the target can be fulfilled by a rollback or a first version only.
 fn circle(input: Input<'_>, environment: &EnvironmentView) -> Option<String> {
-    let (one, other) = (input.target.name(), environment.name());
-    let back = environment.rules()?.requires.iter().any(|requirement| requirement.environment == one);
+    let target = input.target.name();
     let there = input
         .version()
         .is_some_and(|version| environment.history.iter().any(|record| record.has_version(&version.digest)));
-    (back && !there).then(|| {
-        format!("{one} and {other} require each other, so no new version reaches either of them; correct spec.promotion.requires of one of them")
-    })
+    let path = way(&input.snapshot.requirements, environment.name(), target, &mut vec![]).filter(|_| !there)?;
+    Some(format!(
+        "{target} requires {}, which requires {target} again, so no new version reaches any of them; correct \
+         spec.promotion.requires of one of them",
+        path.join(", which requires ")
+    ))
+}
+
+/// The way from one environment to another by what they require, the last one left out.
+fn way(all: &Requirements, from: &str, to: &str, seen: &mut Vec<String>) -> Option<Vec<String>> {
+    if seen.iter().any(|name| name == from) {
+        return None;
+    }
+    seen.push(from.to_owned());
+    let required = all.get(from)?;
+    if required.iter().any(|name| name == to) {
+        return Some(vec![from.to_owned()]);
+    }
+    let further = required.iter().find_map(|name| way(all, name, to, seen))?;
+    Some([vec![from.to_owned()], further].concat())
 }
 
 fn soaked(
