@@ -178,10 +178,17 @@ impl Machine {
         if promotion.spec.emergency {
             return true;
         }
-        let comes_first = |other: &Promotion| match queue {
-            QueuePolicy::Queue => other.spec.emergency || Place::of(other) < Place::of(promotion),
-            QueuePolicy::Supersede => Place::of(other) > Place::of(promotion),
-            QueuePolicy::Reject => Place::of(other) < Place::of(promotion),
+        // One that names something missing holds up nobody, and only one that has a plan takes another one's place.
+        let comes_first = |other: &Promotion| {
+            let status = other.status.as_ref();
+            let pending = status.and_then(|status| status.phase) == Some(PromotionPhase::Pending);
+            let promising = status.is_some_and(|status| status.plan.is_some());
+            let before = Place::of(other) < Place::of(promotion);
+            match queue {
+                QueuePolicy::Queue => other.spec.emergency || (before && !pending),
+                QueuePolicy::Supersede => !before && promising,
+                QueuePolicy::Reject => before && !pending,
+            }
         };
         self.on_its_way(held, promotion).is_none() && !self.others(held, promotion).any(comes_first)
     }
