@@ -8,7 +8,10 @@ use std::{
 };
 
 use environment_manager::{
-    api::{EnvironmentRevision, PromotionStatus, Release, RevisionNumber, revision::DeploymentOutcome},
+    api::{
+        ANNOTATION_ENDED, EnvironmentRevision, PromotionPhase, PromotionStatus, Release, RevisionNumber,
+        revision::DeploymentOutcome,
+    },
     domain::{environment::naming, promotion::live::LiveLook},
 };
 
@@ -62,6 +65,9 @@ pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
 /// Where an object is: one place for each name.
 pub type Slot = usize;
+
+/// Changes on the API server, in order.
+pub type Changes = Vec<(Slot, Id)>;
 
 /// What the API server holds, by slot.
 pub type Server = Vec<Id>;
@@ -121,6 +127,8 @@ pub enum Effect {
     Publish { environment: Slot, release: Box<Release> },
     /// Writes down how the deployment of a revision goes.
     Record { revision: Slot, outcome: Box<DeploymentOutcome> },
+    /// Marks a promotion as ended.
+    MarkEnd { promotion: Slot, uid: String, phase: PromotionPhase },
     /// Deletes a promotion.
     Delete { promotion: Slot },
     /// Has nothing to do after all.
@@ -195,7 +203,7 @@ pub struct Machine {
     results: Map<(u32, u32), Id>,
     told: Map<(u32, Slot, Id, bool), u32>,
     put: Map<(u32, Slot, Id), u32>,
-    settled: Map<(u32, u8), Rc<Vec<(Slot, Id)>>>,
+    settled: Map<(u32, u8), Rc<Changes>>,
     deeds: Map<(u32, usize), Option<(Slot, Id)>>,
     pub facts: Map<(u32, Slot, u8), u32>,
     /// How often the real plan was asked.
@@ -477,10 +485,12 @@ impl Machine {
             Effect::Status { promotion, shows, .. } => (*promotion, *shows, Some(Seed::StatusUnconditional)),
             Effect::Delete { promotion } => (*promotion, false, None),
             Effect::Publish { environment, .. } => (*environment, false, Some(Seed::ReleaseUnconditional)),
-            // What becomes of a revision is written down whatever was written down meanwhile.
-            Effect::Record { .. } | Effect::Refresh { .. } | Effect::Create { .. } | Effect::Drop => {
-                return Some(effect);
-            }
+            // How a deployment goes is written down, and an end marked, whatever was written meanwhile.
+            Effect::Record { .. }
+            | Effect::MarkEnd { .. }
+            | Effect::Refresh { .. }
+            | Effect::Create { .. }
+            | Effect::Drop => return Some(effect),
         };
         if view.is_current_after(slot, steps) || seed.is_some_and(|seed| self.is_seeded(seed)) {
             return Some(effect);
@@ -499,6 +509,17 @@ impl Machine {
                 match stored.map(|stored| (**stored).clone()) {
                     Some(mut promotion) => {
                         promotion.status = Some((**status).clone());
+                        self.objects.keep_promotion(promotion)
+                    }
+                    None => before,
+                }
+            }
+            Effect::MarkEnd { uid, phase, .. } => {
+                let stored = self.objects.promotion(before).filter(|stored| stored.metadata.uid.as_ref() == Some(uid));
+                match stored.map(|stored| (**stored).clone()) {
+                    Some(mut promotion) => {
+                        let annotations = promotion.metadata.annotations.get_or_insert_default();
+                        annotations.insert(ANNOTATION_ENDED.to_owned(), phase.as_str().to_owned());
                         self.objects.keep_promotion(promotion)
                     }
                     None => before,
@@ -565,6 +586,9 @@ impl Machine {
             }
             Effect::Record { revision, outcome } => {
                 format!("writes down that {} is {:?}", self.slot_name(*revision), outcome.state)
+            }
+            Effect::MarkEnd { promotion, phase, .. } => {
+                format!("marks {} as ended: {phase:?}", self.slot_name(*promotion))
             }
             Effect::Delete { promotion } => format!("deletes {}", self.slot_name(*promotion)),
             Effect::Drop => "has nothing to do after all".to_owned(),

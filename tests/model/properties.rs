@@ -25,46 +25,32 @@ use crate::{
 /// The properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
+    /// There is one release for each revision number, and it follows the one before.
     OneReleasePerNumber,
+    /// Nothing moves into an environment while another promotion there is on its way, but an emergency rollback.
     OneOnItsWay,
+    /// Every gate that the rules demand held at some moment since the live reads began, and is recorded as passed or waived.
     NoGateSkipped,
+    /// What moves is the plan that enough people confirmed, the author not among them.
     ConfirmedByOthers,
+    /// A release only ever changes by a new revision: it never goes back, and never says what no revision says.
     ReleaseChangesByRevision,
+    /// What was cancelled before the live reads moves nothing.
     CancelledNeverMoves,
+    /// A version that was rolled back comes back by lifting the veto only.
     VetoedNeverMoves,
+    /// A failed deployment is answered once, and the answer never.
     AnsweredOnce,
+    /// A promotion's name moves something once.
     NameMovesOnce,
+    /// An end is final, unless it says that nothing moved and the history says otherwise.
     EndIsFinal,
+    /// What has moved something says so once all is at rest, and of no revision that is there it is said that it is gone.
     EndIsTrue,
+    /// Whatever rests has ended, or says what it waits for; and of those that wait for their turn one does not.
     RestHasReason,
+    /// From every state it comes to rest once the caches know everything.
     ComesToRest,
-}
-
-impl Property {
-    pub const ALL: [(Self, &str); 13] = [
-        (Self::OneReleasePerNumber, "there is one release for each revision number, and it follows the one before"),
-        (
-            Self::OneOnItsWay,
-            "nothing moves into an environment while another promotion there has not ended, but an emergency rollback",
-        ),
-        (
-            Self::NoGateSkipped,
-            "every gate that the rules demand held after the live reads began, and is recorded as passed or waived",
-        ),
-        (
-            Self::ConfirmedByOthers,
-            "the plan that moves is the one that enough people confirmed, the author not among them",
-        ),
-        (Self::ReleaseChangesByRevision, "a release only ever changes by a new revision"),
-        (Self::CancelledNeverMoves, "what was cancelled before the live reads moves nothing"),
-        (Self::VetoedNeverMoves, "a version that was rolled back does not come back but by lifting the veto"),
-        (Self::AnsweredOnce, "a failed deployment is answered once, and the answer never"),
-        (Self::NameMovesOnce, "a promotion's name moves something once"),
-        (Self::EndIsFinal, "an end is final, unless it says that nothing moved and the history says otherwise"),
-        (Self::EndIsTrue, "what has moved something says so in the end, and of no revision it is said that it is gone"),
-        (Self::RestHasReason, "whatever rests has ended, or says what it waits for, and something does end that"),
-        (Self::ComesToRest, "from every state it comes to rest once the caches have caught up"),
-    ];
 }
 
 /// A property that does not hold, and why.
@@ -74,6 +60,7 @@ pub struct Broken {
     pub why: String,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it ends a check, and those may find nothing")]
 fn broken(property: Property, why: impl Into<String>) -> Option<Broken> {
     Some(Broken { property, why: why.into() })
 }
@@ -130,7 +117,10 @@ impl Machine {
                 let soak = duration::parse(requirement.soak.as_deref().unwrap_or("0s")).unwrap();
                 let Some(view) = self.view_of(held, &requirement.environment) else { return false };
                 let stretches = view.history.healthy(&digest, scenario::moment(clock));
-                stretches.iter().any(|stretch| stretch.lasted >= soak) && view.history.veto(&digest).is_none()
+                let newest = view.history.newest().filter(|newest| newest.has_version(&digest));
+                let outcome = newest.and_then(|newest| newest.outcome.as_ref());
+                let fails = outcome.is_some_and(|outcome| outcome.state == DeploymentState::Failed);
+                stretches.iter().any(|stretch| stretch.lasted >= soak) && !fails && view.history.veto(&digest).is_none()
             });
             let validated = rules.validations.iter().all(|name| {
                 let version = self.version_slot(VERSIONS[index]).and_then(|slot| self.objects.version(held[slot]));
@@ -170,8 +160,13 @@ impl Machine {
 
     /// Another promotion that has moved something into the same environment and has not ended.
     fn on_its_way<'a>(&'a self, held: &'a [Id], promotion: &'a Promotion) -> Option<&'a Promotion> {
-        let target = self.view_of(held, &promotion.spec.target)?;
-        self.others(held, promotion).find(|other| target.history.iter().any(|record| record.is_made_by(uid(other))))
+        let all = self.promotion_slots().filter_map(|slot| self.objects.promotion(held[slot])).map(AsRef::as_ref);
+        let mut others = all.filter(|other: &&Promotion| uid(other) != uid(promotion));
+        let told = |other: &Promotion| other.status.as_ref().is_some_and(|status| status.revision.is_some());
+        others.find(|other| {
+            let same = other.spec.target == promotion.spec.target;
+            same && self.made(held, other).is_some() && !(ended(other) && told(other))
+        })
     }
 
     fn is_its_turn(&self, held: &[Id], promotion: &Promotion, queue: QueuePolicy) -> bool {
@@ -185,8 +180,8 @@ impl Machine {
             let promising = status.is_some_and(|status| status.plan.is_some());
             let before = Place::of(other) < Place::of(promotion);
             match queue {
-                QueuePolicy::Queue => other.spec.emergency || (before && !pending),
-                QueuePolicy::Supersede => !before && promising,
+                QueuePolicy::Queue => (other.spec.emergency || before) && !pending,
+                QueuePolicy::Supersede => !before && promising && !pending,
                 QueuePolicy::Reject => before && !pending,
             }
         };
@@ -219,27 +214,22 @@ impl Machine {
             );
         }
         let promotion = self.objects.promotion(held[promotion?])?;
-        let made: Vec<_> = history.iter().filter(|record| record.is_made_by(uid(promotion))).collect();
-        if let Some(made) = made.last() {
+        let reference = record.promotion.as_ref()?;
+        let made: Vec<_> = history.iter().filter(|made| made.is_named(&reference.name)).collect();
+        if let Some(first) = made.last() {
+            // What answers a failed deployment has no plan: nobody asked for it.
+            if record.plan_digest.is_some() {
+                return broken(Property::NameMovesOnce, format!("{} has moved something before", reference.name));
+            }
             let answers = record.cause == Cause::RolledBack && record.restores.is_some();
-            if made.cause == Cause::RolledBack
-                || history.iter().filter(|record| record.is_made_by(uid(promotion))).count() > 1
-                || !answers
-            {
+            if first.cause == Cause::RolledBack || made.len() > 1 || !answers {
                 return broken(Property::AnsweredOnce, format!("{name} is more than one answer"));
             }
             let version = record.version.as_ref()?;
-            if history.veto(&version.digest).is_some() {
-                return broken(
-                    Property::VetoedNeverMoves,
-                    format!("{name} answers with {}, which was rolled back", version.name),
-                );
-            }
-            return None;
-        }
-        let reference = record.promotion.as_ref()?;
-        if history.iter().any(|made| made.promotion.as_ref().is_some_and(|made| made.name == reference.name)) {
-            return broken(Property::NameMovesOnce, format!("{} has moved something before", reference.name));
+            return history.veto(&version.digest).and_then(|_| {
+                let why = format!("{name} answers with {}, which was rolled back", version.name);
+                broken(Property::VetoedNeverMoves, why)
+            });
         }
         if let Some(other) = self.on_its_way(held, promotion).filter(|_| !record.emergency) {
             let other = other.metadata.name.as_deref().unwrap_or_default();
@@ -354,10 +344,11 @@ impl Machine {
         None
     }
 
-    /// The first revision that a promotion made.
+    /// The first revision that a promotion of this name made.
     fn made(&self, held: &[Id], promotion: &Promotion) -> Option<RevisionNumber> {
         let target = self.view_of(held, &promotion.spec.target)?;
-        target.history.iter().rev().find(|record| record.is_made_by(uid(promotion))).map(|record| record.number)
+        let name = promotion.metadata.name.as_deref().unwrap_or_default();
+        target.history.iter().rev().find(|record| record.is_named(name)).map(|record| record.number)
     }
 
     /// What is wrong with an environment's release becoming this.

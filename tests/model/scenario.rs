@@ -4,7 +4,7 @@ use environment_manager::{
     api::{
         DeploymentReport, DeploymentState, Digest, EnvironmentRevision, EnvironmentRevisionSpec, PlatformEnvironment,
         PlatformVersion, Promotion, RevisionNumber,
-        revision::{DeploymentOutcome, EnvironmentRevisionStatus, VersionReference},
+        revision::{DeploymentOutcome, EffectiveConfiguration, EnvironmentRevisionStatus, VersionReference},
     },
     domain::{
         environment::config,
@@ -45,7 +45,7 @@ pub enum Seed {
 #[derive(Clone, Debug)]
 pub enum Deed {
     /// Asks for a promotion.
-    Create(Promotion),
+    Create(Box<Promotion>),
     /// Says yes to the plan that is shown.
     Confirm(&'static str, &'static str),
     Cancel(&'static str),
@@ -92,6 +92,8 @@ pub struct Scenario {
     pub environment_controller: bool,
     /// Room for so many revisions of each environment; more is an error of the scenario.
     pub most_revisions: usize,
+    /// More states than this are too many for a test.
+    pub most_states: usize,
     pub seed: Option<Seed>,
 }
 
@@ -110,6 +112,7 @@ impl Scenario {
             losses: 0,
             environment_controller: false,
             most_revisions: 5,
+            most_states: 250_000,
             seed: None,
         };
         for (name, class, has) in
@@ -148,7 +151,7 @@ impl Scenario {
         if !self.promotions.contains(&name) {
             self.promotions.push(name);
         }
-        let deed = Deed::Create(promotion(name, life, spec));
+        let deed = Deed::Create(Box::new(promotion(name, life, spec)));
         self.acts.push(Act { deed, after: after.iter().map(|index| 1 << index).sum() });
         self
     }
@@ -227,7 +230,7 @@ pub fn first_revision(environment: &str, version: &str) -> EnvironmentRevision {
     let record = json!({
         "environment": environment, "environmentUid": format!("u-{environment}"), "revision": 1, "generation": 1,
         "cause": "Created", "version": reference(version), "config": {},
-        "configDigest": config::digest(&Default::default()), "declared": {}, "changes": {}, "actor": "ana",
+        "configDigest": config::digest(&EffectiveConfiguration::default()), "declared": {}, "changes": {}, "actor": "ana",
         "timestamp": moment(0), "digest": Digest::of(b""),
     });
     let record: EnvironmentRevisionSpec = chain::sealed(serde_json::from_value(record).unwrap());
@@ -258,7 +261,7 @@ pub fn published(mut environment: PlatformEnvironment, revision: &EnvironmentRev
     environment
 }
 
-/// The planner's report, the so-and-so-manieth.
+/// The planner's report; of two the `nth` is the later one.
 pub fn report(number: u32, state: DeploymentState, nth: usize) -> DeploymentReport {
     let nth = i64::try_from(nth).unwrap();
     DeploymentReport {
