@@ -284,6 +284,48 @@ fn an_edit_that_comes_back_to_what_applies_is_reported_although_nothing_is_pendi
 }
 
 #[test]
+fn an_emergency_rollback_goes_past_the_queue_and_past_confirmations() {
+    let project = Project::new("shop");
+    let (_, staging) = shop(&project);
+    project.version("v1.2.0");
+    project.promote("up", &to("staging", "v1.1.0")).wait_phase(PromotionPhase::ReadyForDeploy);
+    staging.edit_and_wait(&json!({"promotion": {"confirmations": {"required": 2}}}));
+    let waiting = project.promote("waiting", &to("staging", "v1.2.0"));
+    waiting.wait_gate("queue", "InLine");
+    let fire = json!({"target": "staging", "source": {"revision": 1}, "emergency": true, "reason": "fire"});
+    project.promote("fire", &fire).wait_phase(PromotionPhase::ReadyForDeploy);
+    assert_eq!(staging.version(), "v1.0.0");
+    let record = staging.history().pop().unwrap();
+    assert!(record.emergency && record.reason.as_deref() == Some("fire"));
+    project.existing_promotion("up").wait_phase(PromotionPhase::Superseded);
+}
+
+#[test]
+fn a_newer_promotion_takes_the_place_of_an_older_one_and_a_lost_status_does_not_bring_that_back() {
+    let project = Project::new("shop");
+    let (_, staging) = shop(&project);
+    project.version("v1.2.0");
+    staging.edit_and_wait(&json!({"promotion": {"queue": "Supersede", "confirmations": {"required": 1}}}));
+    let older = project.promote("a", &to("staging", "v1.1.0"));
+    older.wait_phase(PromotionPhase::AwaitingConfirmation);
+    let newer = project.promote("b", &to("staging", "v1.2.0"));
+    older.wait_phase(PromotionPhase::Superseded);
+    eventually("the mark of the end", || {
+        older.get().filter(|live| live["metadata"]["annotations"]["platform.puraify.app/ended"] == "Superseded")
+    });
+    newer.patch(&json!({"cancel": true})).unwrap();
+    newer.wait_phase(PromotionPhase::Cancelled);
+    staging.edit_and_wait(&json!({"promotion": {"confirmations": null}}));
+    let wipe = r#"[{"op": "remove", "path": "/status"}]"#;
+    project.kubectl(&["patch", "promo", "a", "--subresource", "status", "--type", "json", "--patch", wipe]);
+    older.wait_for("its end", |status| {
+        status.conditions.iter().any(|condition| condition.reason == "EndedBefore")
+            && status.phase == Some(PromotionPhase::Superseded)
+    });
+    assert_eq!(staging.version(), "v1.0.0");
+}
+
+#[test]
 fn a_time_that_not_every_language_knows_is_refused() {
     let project = Project::new("shop");
     let (_, staging) = shop(&project);

@@ -120,6 +120,11 @@ impl Project {
         Environment::of(self, name)
     }
 
+    /// A promotion that exists.
+    pub fn existing_promotion(&self, name: &str) -> Promotion<'_> {
+        Promotion::of(self, name)
+    }
+
     /// Creates an object.
     #[track_caller]
     pub fn create(&self, manifest: &serde_json::Value) {

@@ -750,3 +750,23 @@ fn a_refusal_that_says_something_else_each_time_is_said_once() {
     let second = refused(&world, &reads, "refused by port 2");
     assert!(second.retry && second.status == first.status, "else each write would start the next try");
 }
+
+#[test]
+fn of_promotions_that_are_made_by_themselves_the_newest_version_wins() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"confirmations": {"required": 1}}));
+    // Within one second, and the newer one has the smaller name: v10 comes after v2.
+    world.publish("v10.0.0", &json!({"flows": ["Checkout"]}));
+    for version in ["v2.0.0", "v10.0.0"] {
+        let name = format!("staging-auto-{version}");
+        world.promote(&name, &json!({"target": "staging", "source": {"version": version}, "ttlAfterFinished": "24h"}));
+        let annotations = world.promotions.get_mut(&name).unwrap().metadata.annotations.as_mut().unwrap();
+        annotations.insert("platform.puraify.app/auto".to_owned(), "true".to_owned());
+    }
+    world.settle_all();
+    assert_eq!(world.phase("staging-auto-v2.0.0"), PromotionPhase::Superseded);
+    assert_eq!(world.phase("staging-auto-v10.0.0"), PromotionPhase::AwaitingConfirmation);
+    world.wait(60 * 48);
+    world.settle_all();
+    assert!(world.promotions.contains_key("staging-auto-v2.0.0"), "it stays, or it would be made again");
+}
