@@ -122,6 +122,7 @@ impl Explorer {
         let replica = Replica { view, work: Work::None, since: 0 };
         let losses = self.machine.scenario.losses;
         let start = State { server, replicas: [replica; 2], done: 0, losses, clock: 0 };
+        let start = self.before(start);
         self.reach(start, 0, Label::Start);
         while let Some(index) = self.queue.pop_front() {
             self.expand(index);
@@ -144,6 +145,35 @@ impl Explorer {
             took: began.elapsed(),
             broken: self.broken,
         }
+    }
+
+    /// What was done before, in one order, by an operator that always knows everything.
+    fn before(&mut self, mut state: State) -> State {
+        for (nth, deed) in self.machine.scenario.before.clone().into_iter().enumerate() {
+            let ticks = matches!(deed, Deed::Tick);
+            let told = format!("{deed:?}");
+            let (slot, id) = self.machine.work_out(state.server, deed, nth).unwrap_or_else(|| panic!("{told}"));
+            if ticks {
+                state.clock += 1;
+            } else {
+                self.write(&mut state, slot, id, None);
+            }
+            while let Some(next) = self.next_of_a_knowing(state) {
+                state = next;
+            }
+        }
+        let view = self.machine.full_view(state.server);
+        state.replicas = [Replica { view, work: Work::None, since: 0 }; 2];
+        state
+    }
+
+    fn next_of_a_knowing(&mut self, state: State) -> Option<State> {
+        let Replica { view, work, .. } = state.replicas[0];
+        let choices = self.machine.choices(view, work, state.clock);
+        let mut next = choices.iter().filter(|choice| choice.current).map(|choice| {
+            self.perform(state, 0, choice, false).unwrap_or_else(|broken| panic!("{broken:?}"))
+        });
+        next.find_map(|next| next.filter(|next| *next != state))
     }
 
     /// Takes in a state; its number, and whether it is another one than before.
@@ -263,7 +293,7 @@ impl Explorer {
             | Effect::Delete { promotion: slot } => (*slot, machine.result(choice.effect, held[*slot])),
         };
         let wrong = match &*effect {
-            Effect::Status { .. } => machine.wrong_with_status(held[slot], after),
+            Effect::Status { .. } => machine.wrong_with_status(state.server, slot, after),
             Effect::Publish { .. } => machine.wrong_with_release(state.server, slot, after),
             _ => None,
         };

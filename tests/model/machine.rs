@@ -465,15 +465,16 @@ impl Machine {
         }
     }
 
-    /// A status is only written over the state that was looked at, a promotion only deleted in that state: else the API
+    /// The status of a promotion or an environment is only written over the state that was looked at, a promotion only
+    /// deleted in that state: else the API
     /// server answers with a conflict, and the replica looks again when its watch has brought what it missed.
     fn unless_in_vain(&mut self, effect: u32, view: &View, steps: [usize; 4], working: bool) -> Option<u32> {
         let (slot, goes_on, seed) = match &*self.effects[effect as usize] {
             Effect::Status { promotion, shows, .. } => (*promotion, *shows, Some(Seed::StatusUnconditional)),
             Effect::Delete { promotion } => (*promotion, false, None),
             Effect::Publish { environment, .. } => (*environment, false, Some(Seed::ReleaseUnconditional)),
-            Effect::Record { revision, .. } => (*revision, false, Some(Seed::OutcomeUnconditional)),
-            Effect::Refresh { .. } | Effect::Create { .. } | Effect::Drop => return Some(effect),
+            // What becomes of a revision is written down whatever was written down meanwhile.
+            Effect::Record { .. } | Effect::Refresh { .. } | Effect::Create { .. } | Effect::Drop => return Some(effect),
         };
         if view.is_current_after(slot, steps) || seed.is_some_and(|seed| self.is_seeded(seed)) {
             return Some(effect);

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use environment_manager::{
     api::{
         Cause, DeploymentState, EnvironmentRevisionSpec, GateState, GateType, Promotion, PromotionPhase,
+        RevisionNumber,
         rules::{PromotionRules, QueuePolicy},
         version::ValidationOutcome,
     },
@@ -38,12 +39,13 @@ pub enum Property {
     AnsweredOnce,
     NameMovesOnce,
     EndIsFinal,
+    EndIsTrue,
     RestHasReason,
     ComesToRest,
 }
 
 impl Property {
-    pub const ALL: [(Self, &str); 12] = [
+    pub const ALL: [(Self, &str); 13] = [
         (Self::OneReleasePerNumber, "there is one release for each revision number, and it follows the one before"),
         (Self::OneOnItsWay, "nothing moves into an environment while another promotion there has not ended, but an emergency rollback"),
         (Self::NoGateSkipped, "every gate that the rules demand held after the live reads began, and is recorded as passed or waived"),
@@ -53,7 +55,8 @@ impl Property {
         (Self::VetoedNeverMoves, "a version that was rolled back does not come back but by lifting the veto"),
         (Self::AnsweredOnce, "a failed deployment is answered once, and the answer never"),
         (Self::NameMovesOnce, "a promotion's name moves something once"),
-        (Self::EndIsFinal, "an end is final"),
+        (Self::EndIsFinal, "an end is final, unless it says that nothing moved and the history says otherwise"),
+        (Self::EndIsTrue, "what has moved something says so in the end, and of no revision it is said that it is gone"),
         (Self::RestHasReason, "whatever rests has ended, or says what it waits for, and something does end that"),
         (Self::ComesToRest, "from every state it comes to rest once the caches have caught up"),
     ];
@@ -288,14 +291,26 @@ impl Machine {
     }
 
     /// What is wrong with a promotion's status becoming this.
-    pub fn wrong_with_status(&self, before: Id, after: Id) -> Option<Broken> {
-        let (before, after) = (self.objects.promotion(before)?, self.objects.promotion(after)?);
+    pub fn wrong_with_status(&self, server: u32, slot: Slot, after: Id) -> Option<Broken> {
+        let held = self.servers.get(server);
+        let (before, after) = (self.objects.promotion(held[slot])?, self.objects.promotion(after)?);
         let phase = |promotion: &Promotion| promotion.status.as_ref().and_then(|status| status.phase);
-        if ended(before) && phase(before) != phase(after) {
-            let name = before.metadata.name.as_deref().unwrap_or_default();
+        let name = self.slot_name(slot);
+        let told = |promotion: &Promotion| promotion.status.as_ref().and_then(|status| status.revision);
+        if ended(before) && phase(before) != phase(after) && (told(before).is_some() || self.made(held, before).is_none()) {
             return broken(Property::EndIsFinal, format!("{name} was {:?} and becomes {:?}", phase(before), phase(after)));
         }
+        let gone = after.status.iter().flat_map(|status| &status.conditions).any(|condition| condition.reason == "RevisionGone");
+        if gone && self.made(held, before).is_some() {
+            return broken(Property::EndIsTrue, format!("{name} says that its revision is gone, and it is there"));
+        }
         None
+    }
+
+    /// The first revision that a promotion made.
+    fn made(&self, held: &[Id], promotion: &Promotion) -> Option<RevisionNumber> {
+        let target = self.view_of(held, &promotion.spec.target)?;
+        target.history.iter().rev().find(|record| record.is_made_by(uid(promotion))).map(|record| record.number)
     }
 
     /// What is wrong with an environment's release becoming this.
@@ -326,6 +341,13 @@ impl Machine {
         }
         let promotions: Vec<&Promotion> =
             self.promotion_slots().filter_map(|slot| self.objects.promotion(held[slot])).map(AsRef::as_ref).collect();
+        for promotion in &promotions {
+            let told = promotion.status.as_ref().and_then(|status| status.revision);
+            if let Some(made) = self.made(held, promotion).filter(|made| told != Some(*made)) {
+                let name = promotion.metadata.name.as_deref().unwrap_or_default();
+                return broken(Property::EndIsTrue, format!("{name} made revision {made} and does not say so"));
+            }
+        }
         for promotion in promotions.iter().filter(|promotion| !ended(promotion)) {
             let name = promotion.metadata.name.as_deref().unwrap_or_default();
             let Some(status) = &promotion.status else { return wrong(format!("{name} has no status")) };

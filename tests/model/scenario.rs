@@ -33,8 +33,8 @@ pub enum Seed {
     StatusUnconditional,
     /// A release is published whatever has become of the environment since it was looked at.
     ReleaseUnconditional,
-    /// How a deployment goes is written down whatever has become of the revision since it was looked at.
-    OutcomeUnconditional,
+    /// A status is never the same twice.
+    Restless,
 }
 
 /// What people, Git, validators and the planner do.
@@ -78,6 +78,8 @@ pub struct Scenario {
     pub promotions: Vec<&'static str>,
     /// Promotions that are there from the start.
     pub asked: Vec<Promotion>,
+    /// What was done before, one after the other, each followed by all that comes of it.
+    pub before: Vec<Deed>,
     /// Each is done at most once.
     pub acts: Vec<Act>,
     /// How often the answer to a write is lost: it was made, and the operator does not know. Killed it may be at any time.
@@ -99,6 +101,7 @@ impl Scenario {
             validated: vec![],
             promotions: vec![],
             asked: vec![],
+            before: vec![],
             acts: vec![],
             losses: 0,
             environment_controller: false,
@@ -142,6 +145,18 @@ impl Scenario {
         }
         let deed = Deed::Create(promotion(name, life, spec));
         self.acts.push(Act { deed, after: after.iter().map(|index| 1 << index).sum() });
+        self
+    }
+
+    /// This was done before.
+    pub fn after(mut self, deed: Deed) -> Self {
+        if let Deed::Create(promotion) = &deed {
+            let name: &'static str = promotion.metadata.name.clone().unwrap().leak();
+            if !self.promotions.contains(&name) {
+                self.promotions.push(name);
+            }
+        }
+        self.before.push(deed);
         self
     }
 

@@ -49,6 +49,8 @@ mod undecodable;
 
 /// More steps than any environment needs. A plan that does not come to rest is a defect, and must not spin.
 const MOST_STEPS: usize = 32;
+/// When to look again at what has changed meanwhile, if nothing tells.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Reconciles environments.
 pub struct EnvironmentController {
@@ -342,7 +344,9 @@ impl EnvironmentController {
         now: Timestamp,
     ) -> Result<Next, ReconcileError> {
         if environment.status.clone().map(status::ours).as_ref() != Some(&rest.status) {
-            self.write_status(key, environment, &rest.status).await?;
+            if !self.write_status(key, environment, &rest.status).await? {
+                return Ok(Next::After(SOON));
+            }
             for event in events::of_status(environment.status.as_ref(), &rest.status) {
                 self.events.send(EventSubject::of(environment), None, event);
             }
@@ -354,19 +358,19 @@ impl EnvironmentController {
         Ok(wake.map_or(Next::AwaitChange, Next::After))
     }
 
+    /// Writes the status. `false` if the environment is not any more what was looked at: an operator that is behind must
+    /// not take a release back that another one published. The watch brings what has changed.
     async fn write_status(
         &self,
         key: &ObjectKey,
         environment: &PlatformEnvironment,
         status: &PlatformEnvironmentStatus,
-    ) -> Result<(), ReconcileError> {
-        let uid = environment.metadata.uid.as_deref();
-        let written = kube_status::apply::<PlatformEnvironment>(self.executor.client(), key, uid, status).await;
+    ) -> Result<bool, ReconcileError> {
+        let written = kube_status::apply_over(self.executor.client(), key, environment, status).await;
         let action = format!("write the status of PlatformEnvironment {key}");
-        if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
-            self.world.environments.written_object(written);
-        }
-        Ok(())
+        let Some(written) = written.map_err(ReconcileError::kubernetes(action))? else { return Ok(false) };
+        self.world.environments.written_object(written);
+        Ok(true)
     }
 }
 

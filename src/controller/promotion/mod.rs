@@ -19,7 +19,7 @@ use super::{
     diffs::Diffs,
     error::ReconcileError,
     run_loop::{Next, Reconciler, Trigger},
-    world::{World, environment_of_revision, target_of},
+    world::{RevisionEntry, World, environment_of_revision, target_of},
 };
 use crate::{
     api::{EnvironmentRevision, EnvironmentRevisionSpec, Promotion, PromotionStatus},
@@ -229,7 +229,7 @@ impl PromotionController {
         let seen = self.look(key, promotion);
         refresh::all(&self.client, &self.world, key, promotion, &seen).await?;
         let target = seen.environments.get(&promotion.spec.target);
-        Ok(LiveLook::new(seen.names.clone(), target))
+        Ok(LiveLook::new(seen.names.clone(), promotion, target))
     }
 }
 
@@ -257,6 +257,15 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, interests: &Arc<Interests<Th
     world.revisions.subscribe(move |key, _, _| {
         if let Some(environment) = environment_of_revision(key) {
             wake(Thing::Environment(environment));
+        }
+    });
+    // Whatever a promotion says of itself: once it has moved something, it has to say that.
+    let own = trigger.clone();
+    world.revisions.subscribe(move |key, old, new| {
+        if let (None, Some(RevisionEntry::Record(record))) = (old, new)
+            && let Some(made) = &record.promotion
+        {
+            own.now(ObjectKey::new(key.namespace.clone(), made.name.as_str()));
         }
     });
     let wake = waker();

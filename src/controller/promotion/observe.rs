@@ -27,7 +27,7 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn snapshot<'a>(&'a self, promotion: &'a Promotion, seen: Seen, now: Timestamp) -> Snapshot<'a> {
         let target = seen.environments.get(&promotion.spec.target);
-        let fresh = self.look.as_ref().is_some_and(|look| look.covers(&seen.names, target));
+        let fresh = self.look.as_ref().is_some_and(|look| look.covers(&seen.names, promotion, target));
         Snapshot {
             promotion,
             environments: seen.environments,

@@ -3,7 +3,8 @@
 //! Live reads alone do not make it so. The caches take in what their watches bring as well, each kind at its own pace: so
 //! after the reads the target's history may show a revision of a promotion that the queue does not show yet, or the source
 //! may have another version, of which nobody has read how its validations went. What was read live is good enough as
-//! long as the target's history stands where it stood before the reads began, and nothing else is looked at. That
+//! long as the target's history stands where it stood before the reads began, the promotion does not say that it
+//! has moved something since, and nothing else is looked at. That
 //! it still stands there at the commit is what the API server sees to: one revision of each number.
 
 use std::collections::BTreeSet;
@@ -50,22 +51,28 @@ impl Names {
 pub struct LiveLook {
     names: Names,
     newest: Option<RevisionNumber>,
+    moved: Option<RevisionNumber>,
 }
 
 impl LiveLook {
-    /// Live reads of all this. `target` is what was known of it before they began.
+    /// Live reads of all this. Promotion and target are as they were known before the reads began.
     #[must_use]
-    pub fn new(names: Names, target: Option<&EnvironmentView>) -> Self {
-        Self { names, newest: newest(target) }
+    pub fn new(names: Names, promotion: &Promotion, target: Option<&EnvironmentView>) -> Self {
+        Self { names, newest: newest(target), moved: moved(promotion) }
     }
 
     /// Whether it is good enough for what is looked at now.
     #[must_use]
-    pub fn covers(&self, names: &Names, target: Option<&EnvironmentView>) -> bool {
+    pub fn covers(&self, names: &Names, promotion: &Promotion, target: Option<&EnvironmentView>) -> bool {
         names.environments.is_subset(&self.names.environments)
             && names.versions.is_subset(&self.names.versions)
             && self.newest == newest(target)
+            && self.moved == moved(promotion)
     }
+}
+
+fn moved(promotion: &Promotion) -> Option<RevisionNumber> {
+    promotion.status.as_ref()?.revision
 }
 
 fn newest(target: Option<&EnvironmentView>) -> Option<RevisionNumber> {

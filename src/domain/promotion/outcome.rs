@@ -141,10 +141,11 @@ fn deploying(
     Outcome::Deploying { revision: current.number, until, begun }
 }
 
-/// A rollback is never rolled back, so that nothing goes round in circles.
+/// A rollback is never rolled back, so that nothing goes round in circles. Nor does a version come back by itself that
+/// somebody rolled back, however well it was deployed.
 fn answer(target: &EnvironmentView, made: &RevisionRecord, rules: &DeploymentRules) -> Answer {
     if rules.on_failure == OnFailure::Hold || made.cause == Cause::RolledBack {
         return Answer::Hold;
     }
-    target.history.last_good_before(made.number).map_or(Answer::Nowhere, |good| Answer::Restore(good.number))
+    target.history.last_good_to_restore(made.number).map_or(Answer::Nowhere, |good| Answer::Restore(good.number))
 }

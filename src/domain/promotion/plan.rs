@@ -67,7 +67,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     if snapshot.promotion.metadata.deletion_timestamp.is_some() {
         return unchanged(snapshot, None);
     }
-    if stored.and_then(|status| status.phase).is_some_and(PromotionPhase::is_terminal) {
+    if stored.and_then(|status| status.phase).is_some_and(PromotionPhase::is_terminal) && !moved_after_all(snapshot) {
         return ended(snapshot);
     }
     if let Some(refusal) = snapshot.refusal {
@@ -105,6 +105,14 @@ fn rest(snapshot: &Snapshot<'_>, report: Report) -> Step {
 fn unchanged(snapshot: &Snapshot<'_>, wake: Option<Timestamp>) -> Step {
     let status = snapshot.promotion.status.clone().map(status::ours).unwrap_or_default();
     Step::Rest(Rest { status: Box::new(status), wake, retry: false })
+}
+
+/// Its end says that it moved nothing, and the history says otherwise: one operator ended it while another one, that did
+/// not know why yet, moved it. The history is right.
+fn moved_after_all(snapshot: &Snapshot<'_>) -> bool {
+    let told = snapshot.promotion.status.as_ref().and_then(|status| status.revision);
+    let made = |target: &EnvironmentView| target.history.iter().any(|record| record.is_made_by(snapshot.uid()));
+    told.is_none() && snapshot.target().is_some_and(made)
 }
 
 /// It has ended: all that can come is the end of its time.

@@ -58,10 +58,12 @@ impl History {
         self.0.iter().rev().find(made)
     }
 
-    /// The newest revision that the planner deployed well, of those before this one.
+    /// The newest revision before this one that the planner deployed well and whose version nobody took back since.
     #[must_use]
-    pub fn last_good_before(&self, number: RevisionNumber) -> Option<&Arc<RevisionRecord>> {
-        self.0.iter().filter(|record| record.number < number).find(|record| was_good(record))
+    pub fn last_good_to_restore(&self, number: RevisionNumber) -> Option<&Arc<RevisionRecord>> {
+        let vetoes = self.vetoes();
+        let vetoed = |record: &RevisionRecord| vetoes.iter().any(|veto| record.has_version(&veto.version.digest));
+        self.0.iter().find(|record| record.number < number && was_good(record) && !vetoed(record))
     }
 
     /// The newest revision that is, or was, deployed well.

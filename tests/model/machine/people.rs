@@ -15,14 +15,16 @@ impl Machine {
         if let Some(known) = self.deeds.get(&(server, index)) {
             return *known;
         }
-        let written = self.work_out(server, index);
+        let deed = self.scenario.acts[index].deed.clone();
+        let written = self.work_out(server, deed, index + self.scenario.before.len());
         self.deeds.insert((server, index), written);
         written
     }
 
-    fn work_out(&mut self, server: u32, index: usize) -> Option<(Slot, Id)> {
+    /// The same for any deed. Of reports of the planner the `nth` is the later one.
+    pub fn work_out(&mut self, server: u32, deed: Deed, nth: usize) -> Option<(Slot, Id)> {
         let held = self.servers.get(server).clone();
-        match self.scenario.acts[index].deed.clone() {
+        match deed {
             Deed::Create(promotion) => {
                 let slot = self.promotion_slot(promotion.metadata.name.as_deref()?);
                 (held[slot] == ABSENT).then(|| (slot, self.objects.keep_promotion(promotion)))
@@ -73,7 +75,7 @@ impl Machine {
                 if published < RevisionNumber::new(number)? {
                     return None;
                 }
-                status.deployment = Some(scenario::report(number, state, index + 1));
+                status.deployment = Some(scenario::report(number, state, nth + 1));
                 Some((slot, self.objects.keep_environment(environment)))
             }
             Deed::Tick => Some((usize::MAX, ABSENT)),

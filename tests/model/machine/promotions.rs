@@ -66,7 +66,8 @@ impl Machine {
     /// Target and source of all promotions of that name.
     fn ends(&self, promotion: Slot) -> (Option<Slot>, Option<Slot>) {
         let name = self.scenario.promotions[promotion - self.promotion_slots().start];
-        let created = self.scenario.acts.iter().filter_map(|act| match &act.deed {
+        let deeds = self.scenario.before.iter().chain(self.scenario.acts.iter().map(|act| &act.deed));
+        let created = deeds.filter_map(|deed| match deed {
             scenario::Deed::Create(promotion) => Some(promotion),
             _ => None,
         });
@@ -86,12 +87,11 @@ impl Machine {
             Work::None => false,
             Work::Fresh { .. } if self.is_seeded(Seed::FreshForEver) => true,
             Work::Fresh { look, .. } => {
-                let names = match self.objects.promotion(cached[promotion]) {
-                    Some(promotion) if !self.is_seeded(Seed::NamesOfFirstLook) => self.names(cached, promotion),
-                    _ => Names::default(),
-                };
-                let target = route.target.and_then(|target| self.view_of(cached, self.scenario.environments[target].0));
-                self.looks[usize::from(look)].covers(&names, target.as_ref())
+                let object = self.objects.promotion(cached[promotion])?;
+                let named = !self.is_seeded(Seed::NamesOfFirstLook);
+                let names = if named { self.names(cached, object) } else { Names::default() };
+                let target = self.view_of(cached, &object.spec.target);
+                self.looks[usize::from(look)].covers(&names, object, target.as_ref())
             }
         };
         let mut key = std::mem::take(&mut self.key);
@@ -172,8 +172,15 @@ impl Machine {
                 Step::Act(Action::Delete) => return Some(Effect::Delete { promotion: slot }),
                 Step::Rest(rest) => {
                     let stored = promotion.status.clone().map(status::ours);
-                    return (stored.as_ref() != Some(&*rest.status))
-                        .then(|| written(slot, &promotion, *rest.status, false));
+                    let mut status = *rest.status;
+                    let same = stored.as_ref() == Some(&status);
+                    if same && self.is_seeded(Seed::Restless)
+                        && let Some(waiting_for) = &mut status.waiting_for
+                    {
+                        waiting_for.push('!');
+                        return Some(written(slot, &promotion, status, false));
+                    }
+                    return (!same).then(|| written(slot, &promotion, status, false));
                 }
             }
         }
@@ -187,7 +194,7 @@ impl Machine {
     pub fn live_look(&mut self, cached: &[Id], promotion: Slot) -> u16 {
         let object = self.objects.promotion(cached[promotion]).unwrap();
         let target = self.view_of(cached, &object.spec.target);
-        let look = LiveLook::new(self.names(cached, object), target.as_ref());
+        let look = LiveLook::new(self.names(cached, object), object, target.as_ref());
         let known = self.looks.iter().position(|known| *known == look).unwrap_or_else(|| {
             self.looks.push(look);
             self.looks.len() - 1

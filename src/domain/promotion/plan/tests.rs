@@ -184,21 +184,45 @@ fn live_reads_are_good_enough_only_for_the_history_and_the_names_that_they_were_
         let (promotion, reads) = (world.promotions["p"].clone(), Reads::default());
         let snapshot = world.snapshot(&promotion, &reads);
         let names = Names::of(&promotion, |name| snapshot.environments.get(name).cloned());
-        (names, snapshot.target().cloned())
+        (names, promotion.clone(), snapshot.target().cloned())
     };
-    let (names, target) = seen(&world);
+    let (names, promotion, target) = seen(&world);
     assert!(names.environments.iter().eq(["dev", "staging"]) && names.versions.iter().eq(["v1.0.0", "v1.1.0"]));
-    let look = LiveLook::new(names.clone(), target.as_ref());
-    assert!(look.covers(&names, target.as_ref()));
+    let look = LiveLook::new(names.clone(), &promotion, target.as_ref());
+    assert!(look.covers(&names, &promotion, target.as_ref()));
 
     let mut other = world.clone();
     other.release("dev", "v2.0.0");
-    let (names, target) = seen(&other);
-    assert!(!look.covers(&names, target.as_ref()), "nobody read v2.0.0 live");
+    let (names, promotion, target) = seen(&other);
+    assert!(!look.covers(&names, &promotion, target.as_ref()), "nobody read v2.0.0 live");
 
-    world.release("staging", "v1.0.0");
-    let (names, target) = seen(&world);
-    assert!(!look.covers(&names, target.as_ref()), "somebody has moved something into the target since");
+    let mut other = world.clone();
+    other.release("staging", "v1.0.0");
+    let (names, promotion, target) = seen(&other);
+    assert!(!look.covers(&names, &promotion, target.as_ref()), "somebody has moved something into the target since");
+
+    // Its status came, and the revision that the status names has not: the history was not cut.
+    let (names, _, target) = seen(&world);
+    world.settle("p");
+    let (_, promotion, _) = seen(&world);
+    assert!(!look.covers(&names, &promotion, target.as_ref()), "it has moved since");
+}
+
+#[test]
+fn an_end_that_says_nothing_moved_gives_way_to_a_history_that_says_otherwise() {
+    // Found by the model (tests/model): one operator moves it on live reads from before the cancel, another one, whose
+    // history is behind, writes that it was cancelled before it moved anything.
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    let mut behind = world.clone();
+    world.settle("p");
+    world.promotions.get_mut("p").unwrap().spec.cancel = true;
+    behind.promotions.get_mut("p").unwrap().spec.cancel = true;
+    behind.settle("p");
+    assert_eq!(behind.phase("p"), PromotionPhase::Cancelled);
+    world.promotions.get_mut("p").unwrap().status = behind.promotions["p"].status.clone();
+    world.settle("p");
+    assert_eq!((world.phase("p"), world.status("p").revision), (PromotionPhase::ReadyForDeploy, Some(number(2))));
 }
 
 #[test]
