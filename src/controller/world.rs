@@ -138,7 +138,7 @@ impl World {
         self.histories.uses(version)
     }
 
-    /// The promotions into an environment that have not ended.
+    /// The promotions into an environment that are, or may be, on their way.
     #[must_use]
     pub fn rivals(&self, target: &ObjectKey) -> Vec<Rival> {
         self.targets.rivals(target)

@@ -42,12 +42,7 @@ where
     send(client, key, &json!({"name": &*key.name, "uid": uid, "resourceVersion": version}), status).await
 }
 
-async fn send<K>(
-    client: &Client,
-    key: &ObjectKey,
-    metadata: &Value,
-    status: &impl Serialize,
-) -> kube::Result<Option<K>>
+async fn send<K>(client: &Client, key: &ObjectKey, metadata: &Value, status: &impl Serialize) -> kube::Result<Option<K>>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {

@@ -79,9 +79,6 @@ impl Report {
     }
 }
 
-/// A scenario that has more is too large to be explored in a test.
-const MOST_STATES: usize = 250_000;
-
 /// Explores a scenario to its end; if there is something to be found, until that is found.
 pub fn explore(scenario: Scenario, find: Option<Property>) -> Report {
     Explorer::new(scenario).run(find)
@@ -94,7 +91,7 @@ struct Explorer {
     known: Map<State, u32>,
     queue: VecDeque<u32>,
     /// Steps that operators make on all that is known.
-    current: Vec<(u32, u32)>,
+    current: Vec<(u32, u32, Label)>,
     count: usize,
     at_rest: usize,
     broken: BTreeMap<Property, String>,
@@ -126,7 +123,9 @@ impl Explorer {
         self.reach(start, 0, Label::Start);
         while let Some(index) = self.queue.pop_front() {
             self.expand(index);
-            if find.is_some_and(|find| self.broken.contains_key(&find)) || self.states.len() > MOST_STATES {
+            if find.is_some_and(|find| self.broken.contains_key(&find))
+                || self.states.len() > self.machine.scenario.most_states
+            {
                 break;
             }
         }
@@ -170,9 +169,10 @@ impl Explorer {
     fn next_of_a_knowing(&mut self, state: State) -> Option<State> {
         let Replica { view, work, .. } = state.replicas[0];
         let choices = self.machine.choices(view, work, state.clock);
-        let mut next = choices.iter().filter(|choice| choice.current).map(|choice| {
-            self.perform(state, 0, choice, false).unwrap_or_else(|broken| panic!("{broken:?}"))
-        });
+        let mut next = choices
+            .iter()
+            .filter(|choice| choice.current)
+            .map(|choice| self.perform(state, 0, choice, false).unwrap_or_else(|broken| panic!("{broken:?}")));
         next.find_map(|next| next.filter(|next| *next != state))
     }
 
@@ -221,14 +221,15 @@ impl Explorer {
         for choice in self.machine.choices(view, work, state.clock).iter() {
             let losses: &[bool] = if state.losses > 0 { &[false, true] } else { &[false] };
             for lost in losses {
-                let label = Label::Operator { replica: u8::try_from(replica).unwrap(), effect: choice.effect, lost: *lost };
+                let label =
+                    Label::Operator { replica: u8::try_from(replica).unwrap(), effect: choice.effect, lost: *lost };
                 match self.perform(state, replica, choice, *lost) {
                     Ok(Some(new)) if new != state => {
                         let reached = self.reach(new, index, label);
                         self.count += 1;
                         moves = true;
                         if choice.current && !lost {
-                            self.current.push((index, reached));
+                            self.current.push((index, reached, label));
                         }
                     }
                     Ok(_) => {}
@@ -393,7 +394,7 @@ impl Explorer {
     fn check_that_it_comes_to_rest(&mut self) {
         let mut before: Vec<Vec<u32>> = vec![vec![]; self.states.len()];
         let mut left = vec![0_u32; self.states.len()];
-        for (from, to) in &self.current {
+        for (from, to, _) in &self.current {
             before[*to as usize].push(*from);
             left[*from as usize] += 1;
         }
@@ -406,20 +407,20 @@ impl Explorer {
                 }
             }
         }
-        if let Some(index) = left.iter().position(|left| *left > 0) {
-            let why = "operators write for ever".to_owned();
-            let mut circle = vec![u32::try_from(index).unwrap()];
-            while let Some((_, to)) = self.current.iter().find(|(from, to)| {
-                *from == *circle.last().unwrap() && left[*to as usize] > 0
-            }) {
-                let closed = circle.contains(to);
-                circle.push(*to);
-                if closed {
-                    break;
-                }
+        let Some(start) = left.iter().position(|left| *left > 0) else { return };
+        let mut circle = vec![(u32::try_from(start).unwrap(), Label::Start)];
+        let next = |at: u32| self.current.iter().find(|(from, to, _)| *from == at && left[*to as usize] > 0);
+        while let Some((_, to, label)) = next(circle.last().unwrap().0) {
+            let closed = circle.iter().position(|(at, _)| at == to);
+            circle.push((*to, *label));
+            if let Some(closed) = closed {
+                circle.drain(..closed);
+                break;
             }
-            self.note(&Broken { property: Property::ComesToRest, why: format!("{why}: {circle:?}") }, circle[0], None);
         }
+        let told: Vec<String> = circle.iter().skip(1).map(|(_, label)| self.tell(*label, false)).collect();
+        let why = format!("operators go round in circles: {}", told.join("; "));
+        self.note(&Broken { property: Property::ComesToRest, why }, circle[0].0, None);
     }
 
     fn way(&self, mut index: u32) -> Vec<u32> {
@@ -438,19 +439,26 @@ impl Explorer {
         let labels = self.way(index).into_iter().map(|index| self.steps[index as usize]);
         let last = last.map(|label| Step { from: index, label, swapped: false });
         for (nth, step) in labels.chain(last).skip(1).enumerate() {
-            let name = |replica: u8| if (replica == 0) == swapped { "two" } else { "one" };
-            let line = match step.label {
-                Label::Start => continue,
-                Label::Operator { replica, effect, lost } => {
-                    let lost = if lost { ", and does not hear the answer" } else { "" };
-                    format!("operator {} {}{lost}", name(replica), self.machine.tell_effect(effect))
-                }
-                Label::Killed { replica } => format!("operator {} is killed", name(replica)),
-                Label::Deed(deed) => self.machine.describe_deed(usize::from(deed)),
-            };
+            if matches!(step.label, Label::Start) {
+                continue;
+            }
+            let line = self.tell(step.label, swapped);
             writeln!(told, "{:4}. {line}", nth + 1).unwrap();
             swapped ^= step.swapped;
         }
         told
+    }
+
+    fn tell(&self, label: Label, swapped: bool) -> String {
+        let name = |replica: u8| if (replica == 0) == swapped { "two" } else { "one" };
+        match label {
+            Label::Start => String::new(),
+            Label::Operator { replica, effect, lost } => {
+                let lost = if lost { ", and does not hear the answer" } else { "" };
+                format!("operator {} {}{lost}", name(replica), self.machine.tell_effect(effect))
+            }
+            Label::Killed { replica } => format!("operator {} is killed", name(replica)),
+            Label::Deed(deed) => self.machine.describe_deed(usize::from(deed)),
+        }
     }
 }

@@ -8,10 +8,7 @@ use std::{
 };
 
 use environment_manager::{
-    api::{
-        EnvironmentRevision, PromotionStatus, Release, RevisionNumber,
-        revision::DeploymentOutcome,
-    },
+    api::{EnvironmentRevision, PromotionStatus, Release, RevisionNumber, revision::DeploymentOutcome},
     domain::{environment::naming, promotion::live::LiveLook},
 };
 
@@ -301,7 +298,8 @@ impl Machine {
             Kind::Promotions => self.scenario.promotions[slot - self.promotion_slots().start].to_owned(),
             Kind::Revisions => {
                 let index = slot - self.promotion_slots().end;
-                let (environment, number) = (index / self.scenario.most_revisions, index % self.scenario.most_revisions);
+                let (environment, number) =
+                    (index / self.scenario.most_revisions, index % self.scenario.most_revisions);
                 let number = RevisionNumber::new(u32::try_from(number).unwrap() + 1).unwrap();
                 naming::revision(self.scenario.environments[environment].0, number)
             }
@@ -428,7 +426,13 @@ impl Machine {
         for (kind, points) in points.iter().enumerate() {
             let with = |vector: &[usize; 4]| {
                 let mut vector = *vector;
-                points.iter().map(move |steps| { vector[kind] = *steps; vector }).collect::<Vec<_>>()
+                points
+                    .iter()
+                    .map(move |steps| {
+                        vector[kind] = *steps;
+                        vector
+                    })
+                    .collect::<Vec<_>>()
             };
             vectors = vectors.iter().flat_map(with).collect();
         }
@@ -474,7 +478,9 @@ impl Machine {
             Effect::Delete { promotion } => (*promotion, false, None),
             Effect::Publish { environment, .. } => (*environment, false, Some(Seed::ReleaseUnconditional)),
             // What becomes of a revision is written down whatever was written down meanwhile.
-            Effect::Record { .. } | Effect::Refresh { .. } | Effect::Create { .. } | Effect::Drop => return Some(effect),
+            Effect::Record { .. } | Effect::Refresh { .. } | Effect::Create { .. } | Effect::Drop => {
+                return Some(effect);
+            }
         };
         if view.is_current_after(slot, steps) || seed.is_some_and(|seed| self.is_seeded(seed)) {
             return Some(effect);
@@ -523,7 +529,11 @@ impl Machine {
     pub fn describe_deed(&self, index: usize) -> String {
         match &self.scenario.acts[index].deed {
             Deed::Create(promotion) => {
-                format!("somebody creates {} ({})", promotion.metadata.name.as_deref().unwrap(), promotion.metadata.uid.as_deref().unwrap())
+                format!(
+                    "somebody creates {} ({})",
+                    promotion.metadata.name.as_deref().unwrap(),
+                    promotion.metadata.uid.as_deref().unwrap()
+                )
             }
             other => format!("people: {other:?}"),
         }

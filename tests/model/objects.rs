@@ -22,7 +22,6 @@ pub enum Kind {
     Promotions,
 }
 
-
 #[derive(Clone, Debug)]
 enum Object {
     Absent,

@@ -13,11 +13,7 @@ use environment_manager::{
         rules::{PromotionRules, QueuePolicy},
         version::ValidationOutcome,
     },
-    domain::{
-        duration,
-        promotion::snapshot::Place,
-            version::order,
-    },
+    domain::{duration, promotion::snapshot::Place, version::order},
 };
 
 use crate::{
@@ -29,37 +25,32 @@ use crate::{
 /// The properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
+    /// There is one release for each revision number, and it follows the one before.
     OneReleasePerNumber,
+    /// Nothing moves into an environment while another promotion there is on its way, but an emergency rollback.
     OneOnItsWay,
+    /// Every gate that the rules demand held at some moment since the live reads began, and is recorded as passed or waived.
     NoGateSkipped,
+    /// What moves is the plan that enough people confirmed, the author not among them.
     ConfirmedByOthers,
+    /// A release only ever changes by a new revision: it never goes back, and never says what no revision says.
     ReleaseChangesByRevision,
+    /// What was cancelled before the live reads moves nothing.
     CancelledNeverMoves,
+    /// A version that was rolled back comes back by lifting the veto only.
     VetoedNeverMoves,
+    /// A failed deployment is answered once, and the answer never.
     AnsweredOnce,
+    /// A promotion's name moves something once.
     NameMovesOnce,
+    /// An end is final, unless it says that nothing moved and the history says otherwise.
     EndIsFinal,
+    /// What has moved something says so once all is at rest, and of no revision that is there it is said that it is gone.
     EndIsTrue,
+    /// Whatever rests has ended, or says what it waits for; and of those that wait for their turn one does not.
     RestHasReason,
+    /// From every state it comes to rest once the caches know everything.
     ComesToRest,
-}
-
-impl Property {
-    pub const ALL: [(Self, &str); 13] = [
-        (Self::OneReleasePerNumber, "there is one release for each revision number, and it follows the one before"),
-        (Self::OneOnItsWay, "nothing moves into an environment while another promotion there has not ended, but an emergency rollback"),
-        (Self::NoGateSkipped, "every gate that the rules demand held after the live reads began, and is recorded as passed or waived"),
-        (Self::ConfirmedByOthers, "the plan that moves is the one that enough people confirmed, the author not among them"),
-        (Self::ReleaseChangesByRevision, "a release only ever changes by a new revision"),
-        (Self::CancelledNeverMoves, "what was cancelled before the live reads moves nothing"),
-        (Self::VetoedNeverMoves, "a version that was rolled back does not come back but by lifting the veto"),
-        (Self::AnsweredOnce, "a failed deployment is answered once, and the answer never"),
-        (Self::NameMovesOnce, "a promotion's name moves something once"),
-        (Self::EndIsFinal, "an end is final, unless it says that nothing moved and the history says otherwise"),
-        (Self::EndIsTrue, "what has moved something says so in the end, and of no revision it is said that it is gone"),
-        (Self::RestHasReason, "whatever rests has ended, or says what it waits for, and something does end that"),
-        (Self::ComesToRest, "from every state it comes to rest once the caches have caught up"),
-    ];
 }
 
 /// A property that does not hold, and why.
@@ -98,7 +89,8 @@ impl Machine {
             return *known;
         }
         let held = self.servers.get(server).clone();
-        let facts = self.objects.promotion(held[slot]).map_or(0, |promotion| self.work_out_facts(&held, promotion, clock));
+        let facts =
+            self.objects.promotion(held[slot]).map_or(0, |promotion| self.work_out_facts(&held, promotion, clock));
         self.facts.insert((server, slot, clock), facts);
         facts
     }
@@ -136,9 +128,8 @@ impl Machine {
                     view.validations.iter().any(passed)
                 })
             });
-            let no_veto = source.pending_config.is_some()
-                || promotion.spec.lift_veto
-                || target.history.veto(&digest).is_none();
+            let no_veto =
+                source.pending_config.is_some() || promotion.spec.lift_veto || target.history.veto(&digest).is_none();
             for (fact, holds) in [
                 (SOURCE, backwards || from_source),
                 (REQUIRES, backwards || required),
@@ -166,8 +157,13 @@ impl Machine {
 
     /// Another promotion that has moved something into the same environment and has not ended.
     fn on_its_way<'a>(&'a self, held: &'a [Id], promotion: &'a Promotion) -> Option<&'a Promotion> {
-        let target = self.view_of(held, &promotion.spec.target)?;
-        self.others(held, promotion).find(|other| target.history.iter().any(|record| record.is_made_by(uid(other))))
+        let all = self.promotion_slots().filter_map(|slot| self.objects.promotion(held[slot])).map(AsRef::as_ref);
+        let mut others = all.filter(|other: &&Promotion| uid(other) != uid(promotion));
+        let told = |other: &Promotion| other.status.as_ref().is_some_and(|status| status.revision.is_some());
+        others.find(|other| {
+            let same = other.spec.target == promotion.spec.target;
+            same && self.made(held, other).is_some() && !(ended(other) && told(other))
+        })
     }
 
     fn is_its_turn(&self, held: &[Id], promotion: &Promotion, queue: QueuePolicy) -> bool {
@@ -202,18 +198,27 @@ impl Machine {
         }
         // Configuration is carried on, unless the promotion changes it: no edit is lost.
         if record.cause == Cause::ConfigChanged && record.version != newest.version {
-            return broken(Property::ReleaseChangesByRevision, format!("{name} changes the version without a promotion"));
+            return broken(
+                Property::ReleaseChangesByRevision,
+                format!("{name} changes the version without a promotion"),
+            );
         }
         let promotion = self.objects.promotion(held[promotion?])?;
         let made: Vec<_> = history.iter().filter(|record| record.is_made_by(uid(promotion))).collect();
         if let Some(made) = made.last() {
             let answers = record.cause == Cause::RolledBack && record.restores.is_some();
-            if made.cause == Cause::RolledBack || history.iter().filter(|record| record.is_made_by(uid(promotion))).count() > 1 || !answers {
+            if made.cause == Cause::RolledBack
+                || history.iter().filter(|record| record.is_made_by(uid(promotion))).count() > 1
+                || !answers
+            {
                 return broken(Property::AnsweredOnce, format!("{name} is more than one answer"));
             }
             let version = record.version.as_ref()?;
             if history.veto(&version.digest).is_some() {
-                return broken(Property::VetoedNeverMoves, format!("{name} answers with {}, which was rolled back", version.name));
+                return broken(
+                    Property::VetoedNeverMoves,
+                    format!("{name} answers with {}, which was rolled back", version.name),
+                );
             }
             return None;
         }
@@ -228,11 +233,19 @@ impl Machine {
         if since & NOT_CANCELLED == 0 {
             return broken(Property::CancelledNeverMoves, format!("{name} is made by what was cancelled"));
         }
-        self.wrong_with_gates(held, record, promotion, since).or_else(|| self.wrong_with_confirmations(record, promotion, held))
+        self.wrong_with_gates(held, record, promotion, since)
+            .or_else(|| self.wrong_with_confirmations(record, promotion, held))
     }
 
-    fn wrong_with_gates(&self, held: &[Id], record: &EnvironmentRevisionSpec, promotion: &Promotion, since: u32) -> Option<Broken> {
-        let skipped = |what: &str| broken(Property::NoGateSkipped, format!("{}-{}: {what}", record.environment, record.revision));
+    fn wrong_with_gates(
+        &self,
+        held: &[Id],
+        record: &EnvironmentRevisionSpec,
+        promotion: &Promotion,
+        since: u32,
+    ) -> Option<Broken> {
+        let skipped =
+            |what: &str| broken(Property::NoGateSkipped, format!("{}-{}: {what}", record.environment, record.revision));
         if let Some(gate) = record.gates.iter().find(|gate| !gate.state.lets_pass()) {
             return skipped(&format!("{} is recorded as {:?}", gate.name, gate.state));
         }
@@ -254,7 +267,8 @@ impl Machine {
         }
         let target = self.view_of(held, &record.environment)?;
         let before = target.history.newest().and_then(|newest| newest.version.clone());
-        if record.cause == Cause::Promoted && before.is_some_and(|before| order::is_older(&version.name, &before.name)) {
+        if record.cause == Cause::Promoted && before.is_some_and(|before| order::is_older(&version.name, &before.name))
+        {
             return skipped("upgrade: the version is an older one");
         }
         let changed = self.scenario.acts.iter().any(|act| matches!(act.deed, scenario::Deed::Rules(..)));
@@ -271,19 +285,27 @@ impl Machine {
         skipped(&format!("{missing} is not recorded"))
     }
 
-    fn wrong_with_confirmations(&self, record: &EnvironmentRevisionSpec, promotion: &Promotion, held: &[Id]) -> Option<Broken> {
+    fn wrong_with_confirmations(
+        &self,
+        record: &EnvironmentRevisionSpec,
+        promotion: &Promotion,
+        held: &[Id],
+    ) -> Option<Broken> {
         let rules = self.view_of(held, &record.environment)?.rules()?.confirmations.clone()?;
         if record.emergency {
             return None;
         }
-        let wrong = |what: &str| broken(Property::ConfirmedByOthers, format!("{}-{}: {what}", record.environment, record.revision));
+        let wrong = |what: &str| {
+            broken(Property::ConfirmedByOthers, format!("{}-{}: {what}", record.environment, record.revision))
+        };
         if record.confirmations.iter().any(|yes| Some(yes.digest) != record.plan_digest) {
             return wrong("a confirmation of another plan is recorded");
         }
         if record.confirmations.iter().any(|yes| !promotion.spec.confirmations.contains(yes)) {
             return wrong("a confirmation is recorded that nobody gave");
         }
-        let people: BTreeSet<&str> = record.confirmations.iter().map(|yes| yes.user.as_str()).filter(|user| *user != "ana").collect();
+        let people: BTreeSet<&str> =
+            record.confirmations.iter().map(|yes| yes.user.as_str()).filter(|user| *user != "ana").collect();
         if people.len() < rules.required as usize {
             return wrong("too few people confirmed it");
         }
@@ -297,10 +319,20 @@ impl Machine {
         let phase = |promotion: &Promotion| promotion.status.as_ref().and_then(|status| status.phase);
         let name = self.slot_name(slot);
         let told = |promotion: &Promotion| promotion.status.as_ref().and_then(|status| status.revision);
-        if ended(before) && phase(before) != phase(after) && (told(before).is_some() || self.made(held, before).is_none()) {
-            return broken(Property::EndIsFinal, format!("{name} was {:?} and becomes {:?}", phase(before), phase(after)));
+        if ended(before)
+            && phase(before) != phase(after)
+            && (told(before).is_some() || self.made(held, before).is_none())
+        {
+            return broken(
+                Property::EndIsFinal,
+                format!("{name} was {:?} and becomes {:?}", phase(before), phase(after)),
+            );
         }
-        let gone = after.status.iter().flat_map(|status| &status.conditions).any(|condition| condition.reason == "RevisionGone");
+        let gone = after
+            .status
+            .iter()
+            .flat_map(|status| &status.conditions)
+            .any(|condition| condition.reason == "RevisionGone");
         if gone && self.made(held, before).is_some() {
             return broken(Property::EndIsTrue, format!("{name} says that its revision is gone, and it is there"));
         }
@@ -323,7 +355,10 @@ impl Machine {
         let same = made.is_some_and(|made| made.version == after.version && made.config_digest == after.config_digest);
         if !same || after.revision < before.revision {
             let name = self.slot_name(environment);
-            return broken(Property::ReleaseChangesByRevision, format!("{name} goes from {} to {}", before.revision, after.revision));
+            return broken(
+                Property::ReleaseChangesByRevision,
+                format!("{name} goes from {} to {}", before.revision, after.revision),
+            );
         }
         None
     }
@@ -373,7 +408,8 @@ impl Machine {
             let waits_for_turn = |other: &Promotion| {
                 let gates = other.status.iter().flat_map(|status| &status.gates);
                 let mut queue = gates.filter(|gate| gate.r#type == GateType::Queue);
-                queue.any(|gate| gate.state == GateState::Pending) && other.status.as_ref().is_some_and(|status| status.revision.is_none())
+                queue.any(|gate| gate.state == GateState::Pending)
+                    && other.status.as_ref().is_some_and(|status| status.revision.is_none())
             };
             let rivals = promotions.iter().filter(|other| other.spec.target == promotion.spec.target && !ended(other));
             if waits_for_turn(promotion) && rivals.clone().all(|other| waits_for_turn(other)) {
@@ -383,4 +419,3 @@ impl Machine {
         None
     }
 }
-

@@ -6,7 +6,11 @@ use environment_manager::{
         PlatformVersion, Promotion, RevisionNumber,
         revision::{DeploymentOutcome, EnvironmentRevisionStatus, VersionReference},
     },
-    domain::{environment::config, revision::{RevisionRecord, chain}, version},
+    domain::{
+        environment::config,
+        revision::{RevisionRecord, chain},
+        version,
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -88,6 +92,8 @@ pub struct Scenario {
     pub environment_controller: bool,
     /// Room for so many revisions of each environment; more is an error of the scenario.
     pub most_revisions: usize,
+    /// More states than this are too many for a test.
+    pub most_states: usize,
     pub seed: Option<Seed>,
 }
 
@@ -106,9 +112,11 @@ impl Scenario {
             losses: 0,
             environment_controller: false,
             most_revisions: 5,
+            most_states: 250_000,
             seed: None,
         };
-        for (name, class, has) in [("dev", "Development", 1), ("staging", "Staging", 0), ("production", "Production", 0)]
+        for (name, class, has) in
+            [("dev", "Development", 1), ("staging", "Staging", 0), ("production", "Production", 0)]
         {
             let environment = json!({
                 "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment",
@@ -174,7 +182,6 @@ impl Scenario {
         self.seed = Some(seed);
         self
     }
-
 }
 
 /// The moment at which the clock shows this.
@@ -253,7 +260,7 @@ pub fn published(mut environment: PlatformEnvironment, revision: &EnvironmentRev
     environment
 }
 
-/// The planner's report, the so-and-so-manieth.
+/// The planner's report; of two the `nth` is the later one.
 pub fn report(number: u32, state: DeploymentState, nth: usize) -> DeploymentReport {
     let nth = i64::try_from(nth).unwrap();
     DeploymentReport {

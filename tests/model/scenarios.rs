@@ -36,7 +36,6 @@ pub fn supersede() -> Scenario {
         .rules("staging", &json!({"queue": "Supersede"}))
         .asked("p", &to("staging", "v1.1.0"))
         .asks("q", &to("staging", "v2.0.0"))
-        .may(Deed::Report("staging", 2, Succeeded))
 }
 
 pub fn reject() -> Scenario {
@@ -48,12 +47,20 @@ pub fn reject() -> Scenario {
 }
 
 pub fn confirmed() -> Scenario {
-    Scenario::new("a confirmation, an edit that voids it, a cancel")
+    Scenario::new("a confirmation, an edit that voids it, another confirmation")
         .rules("staging", &json!({"confirmations": {"required": 1}}))
         .asked("p", &to("staging", "v1.1.0"))
         .may(Deed::Confirm("p", "ben"))
-        .may(Deed::Confirm("p", "cleo"))
         .may(Deed::Configure("staging", true))
+        .may_after(Deed::Confirm("p", "ben"), &[0, 1])
+}
+
+pub fn cancelled() -> Scenario {
+    Scenario::new("a cancel beside a confirmation")
+        .rules("staging", &json!({"confirmations": {"required": 1}}))
+        .asked("p", &to("staging", "v1.1.0"))
+        .asks("q", &to("staging", "v2.0.0"))
+        .may(Deed::Confirm("p", "ben"))
         .may(Deed::Cancel("p"))
 }
 
@@ -112,7 +119,6 @@ pub fn three_in_a_row() -> Scenario {
         .asks("x", &json!({"target": "production", "source": {"environment": "staging"}}))
         .may(Deed::Report("staging", 2, Succeeded))
         .may(Deed::Report("staging", 2, Failed))
-        .may(Deed::Report("production", 2, Succeeded))
 }
 
 pub fn answered() -> Scenario {
@@ -185,9 +191,9 @@ pub fn environment_controller() -> Scenario {
 }
 
 pub fn reports() -> Scenario {
-    let mut scenario = answering("reports that come late, twice and out of order")
+    let mut scenario = answering("reports that come in any order")
         .after(create("p", &to("staging", "v1.1.0")))
-        .may(Deed::Report("staging", 2, InProgress))
+        .after(Deed::Report("staging", 2, InProgress))
         .may(Deed::Report("staging", 2, Failed))
         .may(Deed::Report("staging", 2, Succeeded));
     scenario.environment_controller = true;
@@ -227,7 +233,7 @@ pub fn soaks_elsewhere() -> Scenario {
 pub fn pending_configuration() -> Scenario {
     Scenario::new("configuration that waits for a promotion")
         .after(Deed::Configure("production", true))
-        .asked("c", &json!({"target": "production", "source": {"pendingConfig": true}}))
+        .asks("c", &json!({"target": "production", "source": {"pendingConfig": true}}))
         .asks("p", &to("production", "v1.1.0"))
         .may(Deed::Configure("production", false))
 }

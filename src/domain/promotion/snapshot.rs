@@ -26,7 +26,7 @@ pub struct Snapshot<'a> {
     pub environments: BTreeMap<String, EnvironmentView>,
     /// The versions that it may look at, by name.
     pub versions: BTreeMap<String, VersionView>,
-    /// The other promotions into the same target that have not ended.
+    /// The other promotions into the same target.
     pub rivals: Vec<Rival>,
     /// Revisions with their whole configuration, by name, as far as the plan asked for them; `None` if there is none
     /// of that name.
@@ -141,7 +141,7 @@ pub fn is_auto(promotion: &Promotion) -> bool {
     promotion.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(ANNOTATION_AUTO))
 }
 
-/// Another promotion into the same target that has not ended.
+/// Another promotion into the same target, on its way or waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rival {
     /// Its name.
@@ -154,18 +154,22 @@ pub struct Rival {
     pub emergency: bool,
     /// The operator made it by itself: a newer one takes its place.
     pub auto: bool,
+    /// It says that it ended without having moved anything. It is a rival only where the history says otherwise.
+    pub ended: bool,
     /// The revision that it would roll back to.
     pub asks: Option<RevisionNumber>,
 }
 
 impl Rival {
-    /// This promotion, as its rivals see it; `None` if it is no rival: it has ended, was cancelled, or only works
-    /// something out.
+    /// This promotion, as its rivals see it; `None` if it is no rival: what it moved has ended, it is being deleted, or it
+    /// only works something out.
     #[must_use]
     pub fn of(promotion: &Promotion) -> Option<Self> {
-        let ended = promotion.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal());
+        let status = promotion.status.as_ref();
+        let ended = status.and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal());
+        let moved = status.is_some_and(|status| status.revision.is_some());
         let going = promotion.metadata.deletion_timestamp.is_some();
-        if ended || going || promotion.spec.dry_run {
+        if (ended && moved) || going || promotion.spec.dry_run {
             return None;
         }
         Some(Self {
@@ -174,7 +178,8 @@ impl Rival {
             place: Place::of(promotion),
             emergency: promotion.spec.emergency,
             auto: is_auto(promotion),
-            asks: promotion.spec.source.revision,
+            ended,
+            asks: promotion.spec.source.revision.filter(|_| !ended),
         })
     }
 }

@@ -1,7 +1,10 @@
 //! The environment controller, as far as promotions have to do with it: it commits edits of the configuration, writes
 //! down what the planner reports, and publishes the release.
 
-use std::{collections::{BTreeMap, BTreeSet}, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use environment_manager::domain::{
     environment::{
@@ -47,9 +50,8 @@ impl Machine {
         let environment = self.objects.environment(cached[slot])?.clone();
         let history = self.history(cached, slot);
         let known = self.revision_slots(slot).filter_map(|slot| self.objects.revision(cached[slot]));
-        let revisions: BTreeMap<_, _> = known
-            .map(|(revision, _)| (revision.metadata.name.clone().unwrap(), Some((**revision).clone())))
-            .collect();
+        let revisions: BTreeMap<_, _> =
+            known.map(|(revision, _)| (revision.metadata.name.clone().unwrap(), Some((**revision).clone()))).collect();
         self.plans += 1;
         let now = scenario::moment(clock);
         let snapshot = Snapshot {
@@ -84,8 +86,7 @@ impl Machine {
                     return Some(Effect::Record { revision, outcome: Box::new(outcome) });
                 }
                 let published = status.and_then(|status| status.release.as_ref());
-                (published != Some(&release))
-                    .then(|| Effect::Publish { environment: slot, release: Box::new(release) })
+                (published != Some(&release)).then(|| Effect::Publish { environment: slot, release: Box::new(release) })
             }
             // A revision that is missing comes with the watch; an edit that waits is none of ours.
             Ok(Proposal::Read(_)) | Err(_) => None,

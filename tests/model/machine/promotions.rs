@@ -57,7 +57,9 @@ impl Machine {
     /// Rules that somebody may give an environment.
     fn later_rules(&self, environment: Slot) -> Vec<PromotionRules> {
         let rules = self.scenario.acts.iter().filter_map(|act| match &act.deed {
-            scenario::Deed::Rules(name, rules) if self.environment_slot(name) == Some(environment) => Some(rules.clone()),
+            scenario::Deed::Rules(name, rules) if self.environment_slot(name) == Some(environment) => {
+                Some(rules.clone())
+            }
             _ => None,
         });
         rules.map(|rules| serde_json::from_value(rules).unwrap()).collect()
@@ -174,7 +176,8 @@ impl Machine {
                     let stored = promotion.status.clone().map(status::ours);
                     let mut status = *rest.status;
                     let same = stored.as_ref() == Some(&status);
-                    if same && self.is_seeded(Seed::Restless)
+                    if same
+                        && self.is_seeded(Seed::Restless)
                         && let Some(waiting_for) = &mut status.waiting_for
                     {
                         waiting_for.push('!');
@@ -240,10 +243,5 @@ fn written(
     status: environment_manager::api::PromotionStatus,
     shows: bool,
 ) -> Effect {
-    Effect::Status {
-        promotion,
-        uid: object.metadata.uid.clone().unwrap_or_default(),
-        status: Box::new(status),
-        shows,
-    }
+    Effect::Status { promotion, uid: object.metadata.uid.clone().unwrap_or_default(), status: Box::new(status), shows }
 }

@@ -2,7 +2,8 @@
 //!
 //! One is on its way from the revision that it made until it has ended. Until then, and among those that wait, the order
 //! is that of creation; emergency rollbacks go first. It is read from the target's history and from the promotions
-//! themselves, so a status that is late changes nothing.
+//! themselves, so a status that is late changes nothing: nor one that says that nothing was moved, where the history
+//! has the revision.
 
 use super::{Finding, Input};
 use crate::{
@@ -35,7 +36,7 @@ pub fn turn(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Turn {
     let me = snapshot.place();
     let on_its_way = |rival: &&&Rival| target.history.iter().any(|record| record.is_made_by(&rival.uid));
     let moving = rivals.iter().find(on_its_way).copied();
-    let waiting = || rivals.iter().filter(|rival| !on_its_way(rival)).copied();
+    let waiting = || rivals.iter().filter(|rival| !rival.ended && !on_its_way(rival)).copied();
     let before = waiting().filter(|rival| rival.emergency || rival.place < me);
     if is_auto(snapshot.promotion)
         && let Some(newer) = waiting().find(|rival| rival.auto && rival.place > me)

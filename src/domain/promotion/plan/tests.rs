@@ -221,6 +221,10 @@ fn an_end_that_says_nothing_moved_gives_way_to_a_history_that_says_otherwise() {
     behind.settle("p");
     assert_eq!(behind.phase("p"), PromotionPhase::Cancelled);
     world.promotions.get_mut("p").unwrap().status = behind.promotions["p"].status.clone();
+    world.wait(1);
+    world.promote("q", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle("q");
+    assert_eq!((world.phase("q"), world.has("staging")), (PromotionPhase::Evaluating, "v1.1.0"), "p is on its way");
     world.settle("p");
     assert_eq!((world.phase("p"), world.status("p").revision), (PromotionPhase::ReadyForDeploy, Some(number(2))));
 }
