@@ -36,6 +36,7 @@ pub fn supersede() -> Scenario {
         .rules("staging", &json!({"queue": "Supersede"}))
         .asked("p", &to("staging", "v1.1.0"))
         .asks("q", &to("staging", "v2.0.0"))
+        .may(Deed::Report("staging", 2, Succeeded))
 }
 
 pub fn reject() -> Scenario {
@@ -119,6 +120,7 @@ pub fn three_in_a_row() -> Scenario {
         .asks("x", &json!({"target": "production", "source": {"environment": "staging"}}))
         .may(Deed::Report("staging", 2, Succeeded))
         .may(Deed::Report("staging", 2, Failed))
+        .may(Deed::Report("production", 2, Succeeded))
 }
 
 pub fn answered() -> Scenario {
@@ -191,9 +193,10 @@ pub fn environment_controller() -> Scenario {
 }
 
 pub fn reports() -> Scenario {
-    let mut scenario = answering("reports that come in any order")
+    let mut scenario = answering("reports that come late and in any order")
         .after(create("p", &to("staging", "v1.1.0")))
         .after(Deed::Report("staging", 2, InProgress))
+        .may(Deed::Report("staging", 1, Failed))
         .may(Deed::Report("staging", 2, Failed))
         .may(Deed::Report("staging", 2, Succeeded));
     scenario.environment_controller = true;
