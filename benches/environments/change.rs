@@ -11,7 +11,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::report::Result;
+use crate::support::Result;
 
 /// More than any change takes.
 const LIMIT: Duration = Duration::from_secs(30);

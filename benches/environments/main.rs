@@ -2,29 +2,35 @@
 //!
 //! For each number of environments a control plane of its own: the operator brings all of them to Ready, rests,
 //! restarts, and follows single changes. Then a raw client ([`twin`]) makes the very same writes for as many other
-//! environments on the same server. What was asked of the server is read from its audit log ([`audit`]).
+//! environments on the same server. What was asked of the server is read from its audit log ([`support::audit`]).
 //!
 //! `cargo bench --bench environments -- --help` says what can be chosen. docs/performance.md says what was measured.
 
-mod audit;
+#[path = "../support/mod.rs"]
+mod support;
+
 mod change;
-mod cluster;
-mod operator;
+mod cpu;
+mod fleet;
 mod report;
 mod script;
 mod twin;
-mod usage;
 
 use std::time::Duration;
 
 use clap::Parser;
+use jiff::Timestamp;
 
 use crate::{
-    audit::{Audit, Tally},
-    cluster::Cluster,
-    operator::Operator,
-    report::{Rest, Restart, Result, Run},
-    usage::Cpu,
+    cpu::Cpu,
+    report::{Rest, Restart, Run},
+    support::{
+        Result,
+        audit::{Audit, Tally},
+        cluster::Cluster,
+        operator::Operator,
+        usage::cpu,
+    },
 };
 
 /// Measures the operator against a raw client that makes the same writes.
@@ -86,15 +92,18 @@ async fn run(environments: usize, arguments: &Arguments) -> Result<Run> {
     twin::warm_up(&cluster, &client).await?;
     let mut audit = Audit::of(&cluster.plane.audit_log());
 
-    cluster.create_environments(&client, "operated", environments).await?;
+    fleet::create(&cluster, &client, "operated", environments).await?;
     audit.until_quiet()?;
     let flags: Vec<&str> = arguments.operator_flags.split_whitespace().collect();
     let servers = Cpu::of(&cluster.plane.pids());
+    let started = Timestamp::now();
     let mut operator = Operator::start(&cluster, &flags)?;
     let mut seen = Tally::default();
-    let finished = seen.until_complete(&mut audit, environments)?;
-    let wall = audit::between(operator.started(), finished);
-    let operator_cpu = operator.cpu()?;
+    // Each environment's last two writes.
+    let last = [("patch platformenvironments/status", environments), ("create events", environments)];
+    let finished = seen.until(&mut audit, &last)?;
+    let wall = Duration::try_from(finished.duration_since(started)).unwrap_or_default();
+    let operator_cpu = cpu(operator.pid())?;
     let servers_cpu = servers.spent()?;
     cluster.expect_ready(&client, "operated", environments).await?;
     let peak_memory = operator.memory()?.peak;

@@ -1,17 +1,18 @@
 //! What was measured, as a table for people and as JSON for programs.
 
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::{audit::Tally, twin::Twin, usage::Memory};
-
-/// Anything may go wrong, and then the run is void.
-pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use crate::{
+    support::{
+        Result,
+        audit::Tally,
+        report::{self, float, mebibytes, milliseconds},
+        usage::Memory,
+    },
+    twin::Twin,
+};
 
 /// Everything about one number of environments, on one control plane.
 pub struct Run {
@@ -110,8 +111,7 @@ impl Run {
     }
 
     fn percentile(&self, percent: usize) -> Duration {
-        let index = (self.changes.len() * percent).div_ceil(100).saturating_sub(1);
-        self.changes.get(index).copied().unwrap_or_default()
+        report::percentile(&self.changes, percent)
     }
 
     fn json(&self) -> Value {
@@ -173,46 +173,9 @@ pub fn finish(runs: &[Run]) -> Result<()> {
         ratios.sort_unstable_by(f64::total_cmp);
         println!("\nR at {size} environments, all runs in order of size: {ratios:.2?}");
     }
-    let path = file();
-    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-    let report = json!({"machine": machine(), "runs": runs.iter().map(Run::json).collect::<Vec<_>>()});
-    fs::write(&path, serde_json::to_string_pretty(&report)?)?;
-    println!("written to {}", path.display());
-    Ok(())
-}
-
-/// In cargo's target directory, wherever that is: `CARGO_TARGET_TMPDIR` is `tmp` in it.
-fn file() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join("environments.json")
-}
-
-fn machine() -> Value {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).map(str::to_owned).unwrap_or_default();
-        line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
-    };
-    json!({
-        "processor": field(&read("/proc/cpuinfo"), "model name"),
-        "processors": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-        "memory": field(&read("/proc/meminfo"), "MemTotal"),
-        "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "load": read("/proc/loadavg").trim(),
-    })
-}
-
-fn float(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+    report::write("environments", &runs.iter().map(Run::json).collect::<Vec<_>>())
 }
 
 fn seconds_and_rate(wall: Duration, rate: f64) -> String {
     format!("{:.2} s ({rate:.1} a second)", wall.as_secs_f64())
-}
-
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }

@@ -1,4 +1,4 @@
-//! The raw client: it sends a prepared [script](crate::script) and looks at nothing but the answers' codes.
+//! The raw client: it sends a prepared [script] and looks at nothing but the answers' codes.
 //!
 //! It is what no operator can beat: no watches, no caches, no plan, no decoding, kube's own client. Only the order of
 //! an environment's stages is kept.
@@ -6,19 +6,18 @@
 use std::time::{Duration, Instant};
 
 use environment_manager::{api::PlatformEnvironment, domain::settings::Settings};
-use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
-use kube::{
-    Api, Client, Config,
-    api::ListParams,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::{Api, Client, api::ListParams};
 
 use crate::{
-    audit::Audit,
-    cluster::Cluster,
-    report::Result,
-    script::{self, Script},
-    usage::Cpu,
+    cpu::Cpu,
+    fleet, script,
+    support::{
+        Result,
+        audit::Audit,
+        cluster::Cluster,
+        requests::{self, Script},
+    },
 };
 
 /// Enough to fill the server's caches and to grow its heap.
@@ -38,9 +37,9 @@ pub struct Twin {
 /// The server has its first work behind it before anything is measured.
 pub async fn warm_up(cluster: &Cluster, admin: &Client) -> Result<()> {
     let project = "warm-up";
-    cluster.create_environments(admin, project, WARM_UP).await?;
+    fleet::create(cluster, admin, project, WARM_UP).await?;
     let scripts = scripts(admin, project).await?;
-    send(&client(cluster).await?, scripts, 16).await?;
+    send(&cluster.twin().await?, scripts, 16).await?;
     // What is left of it, the operator must not see.
     let kubectl = cluster.plane.kubectl();
     let patch = r#"{"metadata": {"finalizers": null}}"#;
@@ -64,11 +63,11 @@ pub async fn measure(
     let mut twins = vec![];
     for in_flight in in_flight.iter().copied() {
         let project = format!("raw-{in_flight}");
-        cluster.create_environments(admin, &project, environments).await?;
+        fleet::create(cluster, admin, &project, environments).await?;
         let scripts = scripts(admin, &project).await?;
         let writes = scripts.first().map(|script| script.iter().map(Vec::len).sum()).unwrap_or_default();
         audit.until_quiet()?;
-        let client = client(cluster).await?;
+        let client = cluster.twin().await?;
         let (servers, own) = (Cpu::of(&cluster.plane.pids()), Cpu::of(&[std::process::id()]));
         let wall = send(&client, scripts, in_flight).await?;
         let (cpu, servers_cpu) = (own.spent()?, servers.spent()?);
@@ -77,14 +76,6 @@ pub async fn measure(
         audit.until_quiet()?;
     }
     Ok(twins)
-}
-
-/// A client of kube's own making, with the twin's token. Each run starts with a new one, and so without connections.
-async fn client(cluster: &Cluster) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(&cluster.twin_kubeconfig)?;
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    config.default_retry = false;
-    Ok(Client::try_from(config)?)
 }
 
 async fn scripts(admin: &Client, project: &str) -> Result<Vec<Script>> {
@@ -98,17 +89,10 @@ async fn send(client: &Client, scripts: Vec<Script>, in_flight: usize) -> Result
     let start = Instant::now();
     stream::iter(scripts)
         // A task each, so that both processors encrypt.
-        .map(|script| tokio::spawn(play(client.clone(), script)))
+        .map(|script| tokio::spawn(requests::play(client.clone(), script)))
         .buffer_unordered(in_flight)
         .map(|played| played.map_err(Into::into).and_then(|sent| sent.map_err(Into::into)))
         .try_for_each(|()| async { Result::Ok(()) })
         .await?;
     Ok(start.elapsed())
-}
-
-async fn play(client: Client, script: Script) -> kube::Result<()> {
-    for stage in script {
-        try_join_all(stage.into_iter().map(|request| client.request_text(request))).await?;
-    }
-    Ok(())
 }

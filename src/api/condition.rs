@@ -113,6 +113,8 @@ pub enum Reason {
     InUse,
     /// A validation that is demanded has not passed.
     ValidationMissing,
+    /// The operator does not come to an end with the object.
+    OperatorDefect,
 }
 
 impl Reason {
@@ -142,6 +144,7 @@ impl Reason {
             Self::ConfigDiverged => "ConfigDiverged",
             Self::InUse => "InUse",
             Self::ValidationMissing => "ValidationMissing",
+            Self::OperatorDefect => "OperatorDefect",
         }
     }
 }

@@ -102,7 +102,13 @@ impl JsonSchema for DateTime {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "format": "date-time", "maxLength": 64})
+        // Stricter than Go's date-time, which takes +99:99 for an offset, and within the years that every language knows.
+        json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "maxLength": 64,
+            "pattern": r"^[12]\d{3}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-][01]\d:[0-5]\d)$",
+        })
     }
 }
 

@@ -33,6 +33,7 @@ pub const MAX_NAME_LENGTH: usize = 60;
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.class"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.release.version"),
     printcolumn(name = "Revision", type_ = "integer", json_path = ".status.release.revision"),
+    printcolumn(name = "Release", type_ = "string", json_path = ".status.release.state"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(
         name = "Ready",
@@ -288,6 +289,14 @@ pub struct ConfigurationChanges {
     /// Changes of feature flags.
     #[serde(default, skip_serializing_if = "KeyChanges::is_empty")]
     pub flags: KeyChanges,
+}
+
+impl ConfigurationChanges {
+    /// Whether no value changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.variables.is_empty() && self.flags.is_empty()
+    }
 }
 
 /// A key of spec.config that has another value in the environment than spec.config says.

@@ -1,5 +1,7 @@
 //! `Promotion`: one request to move a version, configuration, or both, into an environment, or to roll back.
 
+#![allow(clippy::struct_excessive_bools, reason = "each is a word of the API that stands for itself")]
+
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -13,6 +15,7 @@ use super::{
 
 /// One request to move a version, configuration, or both, into an environment, or to roll back: what a merge request is
 /// to a repository.
+#[allow(clippy::duplicated_attributes, reason = "printer columns have the same types")]
 #[derive(Clone, Debug, PartialEq, Eq, CustomResource, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "platform.puraify.app",
@@ -29,6 +32,12 @@ use super::{
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision"),
     printcolumn(name = "Waits for", type_ = "string", json_path = ".status.waitingFor"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
     printcolumn(name = "Until", type_ = "string", json_path = ".status.until", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -259,7 +268,9 @@ pub struct PromotionPlan {
     /// The version that the target has now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<VersionReference>,
-    /// What changes in the target.
+    /// What changes in the target; absent if nothing does.
+    // Left out when empty: what a server-side apply empties becomes null, which the schema refuses.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
     pub diff: Changes,
     /// The digest of this plan: of where it goes, what it replaces, and what will be there afterwards.
     pub digest: Digest,

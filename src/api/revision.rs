@@ -232,6 +232,10 @@ pub struct DeploymentOutcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::api::crd::DateTime>")]
     pub healthy_since: Option<Timestamp>,
+    /// The longest time for which it was healthy before that, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub longest_healthy_seconds: Option<i64>,
     /// Until when it was healthy, if it is not any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::api::crd::DateTime>")]
@@ -328,6 +332,14 @@ pub struct Changes {
     /// Changes of feature flags, by name.
     #[serde(default, skip_serializing_if = "KeyChanges::is_empty")]
     pub flags: KeyChanges,
+}
+
+impl Changes {
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.content.is_empty() && self.variables.is_empty() && self.flags.is_empty()
+    }
 }
 
 /// What changed in one category of a version's content. Names are sorted; of a great many only the first are kept, and

@@ -50,7 +50,7 @@ pub struct PlatformVersionSpec {
     #[schemars(
         length(min = 5, max = 128),
         regex(
-            pattern = r"^v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(0|[1-9]\d*|\d*[a-z-][0-9a-z-]*)(\.(0|[1-9]\d*|\d*[a-z-][0-9a-z-]*))*)?$"
+            pattern = r"^v?(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-(0|[1-9]\d*|\d*[a-z-][0-9a-z-]*)(\.(0|[1-9]\d*|\d*[a-z-][0-9a-z-]*))*)?$"
         )
     )]
     pub version: String,
@@ -119,7 +119,9 @@ pub struct PlatformVersionStatus {
     /// Environments whose release this version is; of a great many the first by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    // The operator's alone. As a map the API server would keep account of each entry's owner: with a hundred of them that
+    // made this the most expensive write of all.
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub environments: Vec<InEnvironment>,
     /// The state in detail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

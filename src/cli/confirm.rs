@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Access, Failure, person};
 use crate::{
     api::{Digest, Promotion, promotion::Confirmation},
-    domain::contract::changes,
+    domain::{contract::changes, promotion::record},
 };
 
 #[derive(Args, Debug)]
@@ -34,6 +34,12 @@ impl Confirm {
         let status = promotion.status.clone().unwrap_or_default();
         if status.phase.is_some_and(crate::api::PromotionPhase::is_terminal) || status.revision.is_some() {
             return Err(Failure::new(format!("the promotion {} needs no confirmation any more", self.promotion)));
+        }
+        if record::author(&promotion) == me {
+            return Err(Failure::new(format!(
+                "you ({me}) created the promotion {}, so your yes does not count; somebody else has to confirm it",
+                self.promotion
+            )));
         }
         let Some(plan) = status.plan else {
             return Err(Failure::new(format!(

@@ -37,6 +37,8 @@ enum Command {
     Promote(promote::Promote),
     /// Go back to an earlier revision of an environment, version and configuration together
     Rollback(promote::Rollback),
+    /// Follow a promotion until it has moved, and answer
+    Follow(promote::Follow),
     /// Say yes to the plan of a promotion
     Confirm(confirm::Confirm),
     /// Show what changes from one version to another
@@ -91,6 +93,7 @@ impl Plugin {
             Command::Create(create) => create.run(&self.access).await,
             Command::Promote(promote) => promote.run(&self.access).await,
             Command::Rollback(rollback) => rollback.run(&self.access).await,
+            Command::Follow(follow) => follow.run(&self.access).await,
             Command::Confirm(confirm) => confirm.run(&self.access).await,
             Command::Diff(diff) => diff.run(&self.access).await,
             Command::History(history) => history.run(&self.access).await,

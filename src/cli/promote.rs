@@ -74,6 +74,18 @@ pub(super) struct Rollback {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct Follow {
+    /// The promotion's name
+    promotion: String,
+    /// How long to wait until it has moved, in seconds
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    timeout: u64,
+    /// How to print the answer
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
 struct Request {
     /// Why; it stands in the history
     #[arg(long)]
@@ -121,6 +133,15 @@ impl Rollback {
     }
 }
 
+impl Follow {
+    pub(super) async fn run(&self, access: &Access) -> Result<String, Failure> {
+        let (client, namespace) = access.client().await?;
+        let api: Api<Promotion> = Api::namespaced(client, &namespace);
+        api.get(&self.promotion).await.map_err(Failure::of("read the promotion"))?;
+        followed(&api, &namespace, &self.promotion, self.timeout, self.output).await
+    }
+}
+
 impl Request {
     fn spec(&self, target: &str, source: PromotionSource) -> PromotionSpec {
         PromotionSpec {
@@ -141,21 +162,25 @@ impl Request {
         let (client, namespace) = access.client().await?;
         let promotion = self.promotion(&client, spec).await?;
         let api: Api<Promotion> = Api::namespaced(client, &namespace);
-        let created =
-            api.create(&PostParams::default(), &promotion).await.map_err(Failure::of("create the promotion"))?;
+        let created = match (api.create(&PostParams::default(), &promotion).await, &self.name) {
+            // A name moves something once: who asks for the same again wants to know what came of it.
+            (Err(kube::Error::Api(status)), Some(name)) if status.is_already_exists() => {
+                let there = api.get(name).await.map_err(Failure::of("read the promotion"))?;
+                if !asks_for_the_same(&there.spec, &promotion.spec) {
+                    return Err(Failure::new(format!(
+                        "there is a promotion {name} already, which asks for something else"
+                    )));
+                }
+                there
+            }
+            (created, _) => created.map_err(Failure::of("create the promotion"))?,
+        };
         let name = created.metadata.name.unwrap_or_default();
         if self.no_wait {
             return Ok(format!("promotion.platform.puraify.app/{name} created"));
         }
         eprintln!("promotion {name}");
-        let limit = Duration::from_secs(self.timeout);
-        let answer = tokio::time::timeout(limit, follow(&api, &name, self.output)).await;
-        answer.unwrap_or_else(|_| {
-            Err(Failure::new(format!(
-                "the promotion {name} has not moved within {} s; it goes on: kubectl get promotion {name} --namespace {namespace}",
-                self.timeout
-            )))
-        })
+        followed(&api, &namespace, &name, self.timeout, self.output).await
     }
 
     async fn promotion(&self, client: &Client, spec: PromotionSpec) -> Result<Promotion, Failure> {
@@ -168,6 +193,28 @@ impl Request {
         promotion.metadata.annotations = Some([(ANNOTATION_CREATED_BY.to_owned(), me)].into());
         Ok(promotion)
     }
+}
+
+/// Whether two promotions ask for the same: whatever people said to one of them since.
+fn asks_for_the_same(one: &PromotionSpec, other: &PromotionSpec) -> bool {
+    let asked = |spec: &PromotionSpec| PromotionSpec { confirmations: vec![], cancel: false, ..spec.clone() };
+    asked(one) == asked(other)
+}
+
+/// Follows the promotion for so many seconds.
+async fn followed(
+    api: &Api<Promotion>,
+    namespace: &str,
+    name: &str,
+    timeout: u64,
+    output: Output,
+) -> Result<String, Failure> {
+    let answer = tokio::time::timeout(Duration::from_secs(timeout), follow(api, name, output)).await;
+    answer.unwrap_or_else(|_| {
+        Err(Failure::new(format!(
+            "the promotion {name} has not moved within {timeout} s; it goes on: kubectl get promotion {name} --namespace {namespace}"
+        )))
+    })
 }
 
 /// Follows the promotion until it has moved or ended, and says meanwhile what it waits for.

@@ -20,6 +20,8 @@ pub enum Commit {
     Done(Box<EnvironmentRevision>),
     /// Somebody else made a revision of that number. The caches know it now: plan again.
     Lost,
+    /// A former environment of the same name has a revision of that name, which does not go.
+    Former,
     /// The API server does not take it; in its words.
     Refused(kube::Error),
 }
@@ -55,7 +57,11 @@ pub async fn create_revision(
         }
         Err(kube::Error::Api(status)) if status.code == 409 => {
             let action = format!("read EnvironmentRevision {project}/{name}");
-            if let Some(live) = api.get_opt(&name).await.map_err(ReconcileError::kubernetes(action))? {
+            let live = api.get_opt(&name).await.map_err(ReconcileError::kubernetes(action))?;
+            if live.as_ref().is_some_and(|live| live.spec.environment_uid != record.environment_uid) {
+                return Ok(Commit::Former);
+            }
+            if let Some(live) = live {
                 world.revisions.written(DeserializeGuard(Ok(live)));
             }
             Ok(Commit::Lost)

@@ -22,9 +22,12 @@ use crate::{
 /// and as good.
 const MOST: usize = 512;
 
+/// Digests of the content before (nothing at all has none) and after.
+type Pair = (Option<Digest>, Digest);
+
 /// Comparisons that were made.
 #[derive(Debug, Default)]
-pub struct Diffs(Mutex<HashMap<(Option<Digest>, Digest), Arc<ContentDiff>>>);
+pub struct Diffs(Mutex<HashMap<Pair, Arc<ContentDiff>>>);
 
 impl Diffs {
     /// What changes from one version (or from nothing) to another; `None` if one of them is not there any more, or has other
@@ -55,12 +58,12 @@ impl Diffs {
         Ok(Some(found))
     }
 
-    fn known(&self, key: &(Option<Digest>, Digest)) -> Option<ContentDiff> {
+    fn known(&self, key: &Pair) -> Option<ContentDiff> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(key).map(|found| BTreeMap::clone(found))
     }
 
-    fn remember(&self, key: (Option<Digest>, Digest), found: &ContentDiff) {
+    fn remember(&self, key: Pair, found: &ContentDiff) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST {
             all.clear();

@@ -7,6 +7,9 @@ use thiserror::Error;
 use crate::kube_ext::errors::describe;
 
 /// A failed reconcile. Waiting for something is not a failure: that is [`Next::After`](super::run_loop::Next::After).
+///
+/// What failed is always tried again, even what the API server calls invalid: quotas, admission policies and schemas
+/// change without a change to our object.
 #[derive(Debug, Error)]
 pub enum ReconcileError {
     /// The API server refused a request or could not be reached.
@@ -18,29 +21,6 @@ pub enum ReconcileError {
         #[source]
         source: kube::Error,
     },
-    /// Something other than the API server failed in a way that passes.
-    #[error("cannot {action}: {message}")]
-    Unavailable {
-        /// What was tried, as it follows "cannot".
-        action: Cow<'static, str>,
-        /// What came of it.
-        message: String,
-    },
-    /// The object itself is wrong. Trying again is of no use before somebody changes it.
-    #[error("{message}")]
-    Invalid {
-        /// What is wrong, where, and what to do about it.
-        message: String,
-    },
-}
-
-/// What an error means for trying again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Try again, later each time.
-    Transient,
-    /// Wait until the object changes.
-    Terminal,
 }
 
 impl ReconcileError {
@@ -48,18 +28,6 @@ impl ReconcileError {
     pub fn kubernetes(action: impl Into<Cow<'static, str>>) -> impl FnOnce(kube::Error) -> Self {
         let action = action.into();
         move |source| Self::Kubernetes { action, source }
-    }
-
-    /// Whether it is worth trying again.
-    ///
-    /// An API server's refusal always is, even of what it calls invalid: quotas, admission policies and schemas
-    /// change without a change to our object.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Kubernetes { .. } | Self::Unavailable { .. } => Class::Transient,
-            Self::Invalid { .. } => Class::Terminal,
-        }
     }
 
     /// A word for metrics.
@@ -77,8 +45,6 @@ impl ReconcileError {
                 _ => "api_error",
             },
             Self::Kubernetes { .. } => "connection",
-            Self::Unavailable { .. } => "unavailable",
-            Self::Invalid { .. } => "invalid",
         }
     }
 }
@@ -103,11 +69,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_tried_again_and_an_invalid_object_waits() {
-        assert_eq!(refusal(422, "Invalid").class(), Class::Transient);
-        assert_eq!(refusal(409, "Conflict").label(), "conflict");
-        let invalid = ReconcileError::Invalid { message: "spec.ttl: a Preview needs one".into() };
-        assert_eq!((invalid.class(), invalid.label()), (Class::Terminal, "invalid"));
+    fn a_refusal_is_counted_by_its_code() {
+        let labels = [401, 403, 404, 409, 422, 429, 500, 400].map(|code| refusal(code, "Reason").label());
+        let words = ["unauthorized", "forbidden", "not_found", "conflict", "rejected", "throttled", "server_error"];
+        assert_eq!(labels[..7], words);
+        assert_eq!(labels[7], "api_error");
     }
 
     #[test]

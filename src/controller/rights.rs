@@ -51,8 +51,8 @@ pub fn rules(settings: &Settings) -> Vec<Value> {
         rule(GROUP, "platformversions/status", &["patch"]),
         rule(GROUP, "environmentrevisions", &["get", "list", "watch", "create", "delete"]),
         rule(GROUP, "environmentrevisions/status", &["patch"]),
-        // Created where a rule asks for it, deleted at the end of ttlAfterFinished.
-        rule(GROUP, "promotions", &["get", "list", "watch", "create", "delete"]),
+        // Created where a rule asks for it, marked at its end, deleted at the end of ttlAfterFinished.
+        rule(GROUP, "promotions", &["get", "list", "watch", "create", "patch", "delete"]),
         rule(GROUP, "promotions/status", &["patch"]),
         rule("events.k8s.io", "events", &["create", "patch"]),
     ];

@@ -22,7 +22,7 @@ use tokio::{task::JoinSet, time};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
 
-use super::error::{Class, ReconcileError};
+use super::error::ReconcileError;
 use crate::{
     kube_ext::{
         backoff::{Backoff, Schedule},
@@ -193,19 +193,9 @@ impl<R: Reconciler> RunLoop<R> {
             }
             Err(failure) => failure,
         };
-        let retry = self.retry_after(key, &failure);
+        let retry = self.backoff.failed(key, self.reconciler.generation(key));
         failure.log(R::KIND, key, retry, self.limits.timeout);
-        retry
-    }
-
-    fn retry_after(&mut self, key: &ObjectKey, failure: &Failure) -> Option<Duration> {
-        let generation = self.reconciler.generation(key);
-        let terminal = matches!(failure, Failure::Error(error) if error.class() == Class::Terminal);
-        if terminal {
-            self.backoff.forget(key);
-            return None;
-        }
-        Some(self.backoff.failed(key, generation))
+        Some(retry)
     }
 }
 
@@ -219,12 +209,9 @@ impl Next {
 }
 
 impl Failure {
-    fn log(&self, kind: &'static str, key: &ObjectKey, retry: Option<Duration>, timeout: Duration) {
+    fn log(&self, kind: &'static str, key: &ObjectKey, retry: Duration, timeout: Duration) {
         let ObjectKey { namespace, name } = key;
         match self {
-            Self::Error(error) if retry.is_none() => {
-                warn!(kind, %namespace, %name, "reconcile waits for a change of the object: {error}");
-            }
             Self::Error(error) => warn!(kind, %namespace, %name, ?retry, "reconcile failed: {error}"),
             Self::TimedOut => warn!(kind, %namespace, %name, ?retry, "reconcile gave up after {timeout:?}"),
             Self::Panicked(message) => error!(kind, %namespace, %name, ?retry, "reconcile panicked: {message}"),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -30,7 +30,7 @@ use crate::{
     },
     kube_ext::{
         cache::{Cache, Decoded, Held, Record},
-        key::{ObjectKey, Uid},
+        key::{ObjectKey, Stamp, Uid},
     },
 };
 
@@ -49,6 +49,7 @@ pub struct World {
     pub projects: Cache<ProjectRecord>,
     /// The children of all environments, by kind.
     children: BTreeMap<ChildKind, Cache<Tracked>>,
+    doubts: Arc<Doubts>,
     histories: Arc<Histories>,
     targets: Arc<Targets>,
 }
@@ -65,13 +66,15 @@ impl World {
         let targets = Arc::new(Targets::default());
         let index = targets.clone();
         promotions.subscribe(move |key, old, new| index.change(key, old, new));
+        let doubts = Arc::new(Doubts::default());
         Self {
             environments: Cache::new(),
             versions: Cache::new(),
             revisions,
             promotions,
             projects: Cache::new(),
-            children: ChildKind::ALL.into_iter().map(|kind| (kind, Cache::new())).collect(),
+            children: ChildKind::ALL.into_iter().map(|kind| (kind, doubtful(kind, &doubts))).collect(),
+            doubts,
             histories,
             targets,
         }
@@ -92,9 +95,12 @@ impl World {
         for (kind, cache) in &self.children {
             let mut take = |key: &ObjectKey, held: &Held<Tracked>| {
                 if held.value.environment_uid == uid {
-                    children.push(
-                        held.value.as_child(ChildId { kind: *kind, name: key.name.to_string() }, &held.stamp.uid),
-                    );
+                    let id = ChildId { kind: *kind, name: key.name.to_string() };
+                    let mut child = held.value.as_child(id, &held.stamp.uid);
+                    if self.doubts.about(*kind, key) {
+                        child.owned = Some(OwnedFields::none());
+                    }
+                    children.push(child);
                 }
             };
             if *kind == ChildKind::Namespace {
@@ -109,16 +115,29 @@ impl World {
         children
     }
 
+    /// Takes in what an apply of ours returned: if that is still the newest state, the child is as intended.
+    pub fn applied(&self, kind: ChildKind, written: PartialObjectMeta<DynamicObject>) {
+        let (key, stamp) = (ObjectKey::of(&written.metadata), Stamp::of(&written.metadata));
+        let cache = self.children(kind);
+        cache.written(written);
+        if let (Some(key), Some(stamp)) = (key, stamp)
+            && cache.held(&key).is_some_and(|held| held.stamp == stamp)
+        {
+            self.doubts.end(kind, &key);
+        }
+    }
+
     /// The history of an environment.
     #[must_use]
     pub fn history(&self, environment: &ObjectKey, environment_uid: &str) -> Known {
         self.histories.of(environment, environment_uid)
     }
 
-    /// The version of the revision before an environment's newest: one that may just have been replaced.
+    /// The versions of an environment's two newest revisions: one may just have come, the other one gone, or the other way
+    /// round.
     #[must_use]
-    pub fn version_before_the_newest(&self, environment: &ObjectKey) -> Option<ObjectKey> {
-        self.histories.version_before_the_newest(environment)
+    pub fn newest_versions(&self, environment: &ObjectKey) -> Vec<ObjectKey> {
+        self.histories.newest_versions(environment)
     }
 
     /// An environment of the same project with its history, as a promotion sees it.
@@ -138,7 +157,7 @@ impl World {
         self.histories.uses(version)
     }
 
-    /// The promotions into an environment that are, or may be, on their way.
+    /// The promotions into an environment that have not ended.
     #[must_use]
     pub fn rivals(&self, target: &ObjectKey) -> Vec<Rival> {
         self.targets.rivals(target)
@@ -194,6 +213,8 @@ pub struct Tracked {
     environment_uid: Uid,
     mark: Option<u64>,
     owned: Option<OwnedFields>,
+    /// When our fields were last written with other values, in Unix time.
+    written_at: Option<i64>,
     terminating: bool,
     others: Vec<OtherManager>,
 }
@@ -202,20 +223,35 @@ impl Tracked {
     /// Reads a child's metadata. `None` if it names no environment, by our own annotation or by label.
     #[must_use]
     pub fn of(metadata: &ObjectMeta) -> Option<Self> {
-        let ours = our_fields(metadata);
+        let ours = our_entry(metadata).and_then(fields_of);
         let mark = annotation(metadata, ANNOTATION_INTENT).filter(|_| ours.is_some_and(owns_the_mark));
         let labelled =
             metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_ENVIRONMENT_UID)).map(String::as_str);
         let mark = mark.map(IntentMark::read);
         // The mark first: it is ours by `managedFields`, while anybody may have written another UID into the label.
         let environment_uid = mark.as_ref().map(IntentMark::environment_uid).or(labelled)?;
-        Some(Self {
+        Some(Self { mark: mark.as_ref().map(IntentMark::hash), ..Self::disguised(metadata, environment_uid) })
+    }
+
+    /// A child of this environment whose metadata does not say so.
+    #[must_use]
+    pub fn disguised(metadata: &ObjectMeta, environment_uid: &str) -> Self {
+        let ours = our_entry(metadata);
+        Self {
             environment_uid: environment_uid.into(),
-            mark: mark.as_ref().map(IntentMark::hash),
-            owned: ours.map(OwnedFields::of_fields),
+            mark: None,
+            owned: ours.and_then(fields_of).map(OwnedFields::of_fields),
+            written_at: ours.and_then(|entry| entry.time.as_ref()).map(|time| time.0.as_second()),
             terminating: metadata.deletion_timestamp.is_some(),
             others: other_managers(metadata),
-        })
+        }
+    }
+
+    /// Whether somebody wrote other values into our fields in our name. The API server sets the time of our entry when a
+    /// value of it changes. An apply of ours that changes a value changes the mark too, or puts right what was lost.
+    fn is_rewritten_as(&self, new: &Self) -> bool {
+        let looks_the_same = self.mark.is_some() && self.mark == new.mark && self.owned == new.owned;
+        looks_the_same && self.written_at != new.written_at
     }
 
     /// Whether the child belongs to this environment.
@@ -256,15 +292,50 @@ fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
     metadata.annotations.as_ref().and_then(|annotations| annotations.get(name)).map(String::as_str)
 }
 
-/// What our own applies own, as the API server lists it.
-fn our_fields(metadata: &ObjectMeta) -> Option<&Value> {
-    let entries = metadata.managed_fields.iter().flatten();
-    let mut ours = entries.filter(|entry| {
+/// Children that somebody changed in our name. Their metadata looks as we left it, so they are remembered until our next
+/// apply. An operator that was not there at the time does not know of it.
+#[derive(Debug, Default)]
+struct Doubts(Mutex<BTreeSet<(ChildKind, ObjectKey)>>);
+
+impl Doubts {
+    fn about(&self, kind: ChildKind, key: &ObjectKey) -> bool {
+        let doubts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !doubts.is_empty() && doubts.contains(&(kind, key.clone()))
+    }
+
+    fn change(&self, kind: ChildKind, key: &ObjectKey, old: Option<&Tracked>, new: Option<&Tracked>) {
+        match (old, new) {
+            (Some(old), Some(new)) if old.is_rewritten_as(new) => {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((kind, key.clone()));
+            }
+            (_, None) => self.end(kind, key),
+            _ => {}
+        }
+    }
+
+    fn end(&self, kind: ChildKind, key: &ObjectKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, key.clone()));
+    }
+}
+
+/// A cache of children that notes which of them are in doubt.
+fn doubtful(kind: ChildKind, doubts: &Arc<Doubts>) -> Cache<Tracked> {
+    let (cache, doubts) = (Cache::new(), doubts.clone());
+    cache.subscribe(move |key, old, new| doubts.change(kind, key, old, new));
+    cache
+}
+
+/// What the API server says of our own applies.
+fn our_entry(metadata: &ObjectMeta) -> Option<&ManagedFieldsEntry> {
+    metadata.managed_fields.iter().flatten().find(|entry| {
         entry.manager.as_deref() == Some(FIELD_MANAGER)
             && entry.operation.as_deref() == Some("Apply")
             && entry.subresource.is_none()
-    });
-    ours.next()?.fields_v1.as_ref().map(|fields| &fields.0)
+    })
+}
+
+fn fields_of(entry: &ManagedFieldsEntry) -> Option<&Value> {
+    entry.fields_v1.as_ref().map(|fields| &fields.0)
 }
 
 fn owns_the_mark(fields: &Value) -> bool {
@@ -350,7 +421,8 @@ impl Record for RevisionEntry {
 
     fn from_object(object: Self::Object) -> Option<Self> {
         let (environment, number) = object.meta().name.as_deref()?.rsplit_once('-')?;
-        let number = RevisionNumber::new(number.parse().ok()?)?;
+        // Written as we write it: 02 is no other name for 2.
+        let number = RevisionNumber::new(number.parse().ok()?).filter(|parsed| parsed.to_string() == number)?;
         let labels = object.meta().labels.as_ref();
         let environment_uid =
             labels.and_then(|labels| labels.get(LABEL_ENVIRONMENT_UID)).map(|uid| uid.as_str().into());
@@ -427,9 +499,10 @@ impl Histories {
         known
     }
 
-    fn version_before_the_newest(&self, environment: &ObjectKey) -> Option<ObjectKey> {
+    fn newest_versions(&self, environment: &ObjectKey) -> Vec<ObjectKey> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.by_environment.get(environment)?.values().rev().nth(1)?.version_in(&environment.namespace)
+        let newest = all.by_environment.get(environment).into_iter().flat_map(|all| all.values().rev().take(2));
+        newest.filter_map(|entry| entry.version_in(&environment.namespace)).collect()
     }
 
     fn has_former(&self, environment: &ObjectKey, uid: &str) -> bool {
@@ -479,9 +552,12 @@ impl Indexes {
     }
 }
 
-/// The promotions into each environment; those that have ended as names only.
+/// Promotions by name; those that have ended as names only.
+type Promotions = BTreeMap<Arc<str>, Option<Rival>>;
+
+/// The promotions into each environment.
 #[derive(Debug, Default)]
-struct Targets(RwLock<HashMap<ObjectKey, BTreeMap<Arc<str>, Option<Rival>>>>);
+struct Targets(RwLock<HashMap<ObjectKey, Promotions>>);
 
 impl Targets {
     fn change(&self, promotion: &ObjectKey, old: Option<&Decoded<Promotion>>, new: Option<&Decoded<Promotion>>) {

@@ -10,20 +10,20 @@ pub struct Conditions<'a> {
     old: &'a [Condition],
     generation: Option<i64>,
     now: Timestamp,
-    conditions: Vec<Condition>,
+    new: Vec<Condition>,
 }
 
 impl<'a> Conditions<'a> {
     /// None yet, for an object that has these and this generation.
     #[must_use]
     pub fn new(old: &'a [Condition], generation: Option<i64>, now: Timestamp) -> Self {
-        Self { old, generation, now: whole_seconds(now), conditions: vec![] }
+        Self { old, generation, now: whole_seconds(now), new: vec![] }
     }
 
     /// Adds one.
     pub fn put(&mut self, name: &str, status: ConditionStatus, reason: &str, message: String) {
         let before = self.old.iter().find(|condition| condition.r#type == name && condition.status == status);
-        self.conditions.push(Condition {
+        self.new.push(Condition {
             r#type: name.to_owned(),
             status,
             observed_generation: self.generation,
@@ -35,7 +35,7 @@ impl<'a> Conditions<'a> {
 
     /// Keeps one as it was last said.
     pub fn keep(&mut self, condition: &Condition) {
-        self.conditions.push(condition.clone());
+        self.new.push(condition.clone());
     }
 
     /// One of those that the object has.
@@ -47,7 +47,7 @@ impl<'a> Conditions<'a> {
     /// All that were put.
     #[must_use]
     pub fn into_inner(self) -> Vec<Condition> {
-        self.conditions
+        self.new
     }
 }
 

@@ -118,11 +118,6 @@ impl<T: Record> Cache<T> {
         self.upsert(object, State::written);
     }
 
-    /// As [`written`](Self::written), for a caller that has the record and not the object.
-    pub fn written_as(&self, key: ObjectKey, stamp: Stamp, value: T) {
-        self.change(|state, changes| state.written(key, stamp, Some(value), changes));
-    }
-
     /// The API server answered that the object is gone, or deleted it at our request there and then.
     pub fn remove_written(&self, key: &ObjectKey, uid: &Uid) {
         self.change(|state, changes| state.remove(key, uid, changes));
@@ -148,18 +143,6 @@ impl<T: Record> Cache<T> {
     /// Calls `visit` for each object of a namespace, in the order of names. Changes wait meanwhile.
     pub fn for_each_in(&self, namespace: &str, mut visit: impl FnMut(&ObjectKey, &Held<T>)) {
         self.read().in_namespace(namespace).for_each(|(key, held)| visit(key, held));
-    }
-
-    /// What is kept of each object of a namespace, in the order of names.
-    #[must_use]
-    pub fn values_in(&self, namespace: &str) -> Vec<T> {
-        self.read().in_namespace(namespace).map(|(_, held)| held.value.clone()).collect()
-    }
-
-    /// The keys of all objects, in order.
-    #[must_use]
-    pub fn keys(&self) -> Vec<ObjectKey> {
-        self.read().entries.keys().cloned().collect()
     }
 
     /// How many objects there are.

@@ -23,10 +23,7 @@ impl<T: Clone + Eq + Hash + Ord> Interests<T> {
     /// From now on the object looks at these things, and at no others.
     pub fn set(&self, object: &ObjectKey, things: BTreeSet<T>) {
         let mut index = self.index();
-        let before = match things.is_empty() {
-            true => index.by_object.remove(object).unwrap_or_default(),
-            false => index.by_object.insert(object.clone(), things.clone()).unwrap_or_default(),
-        };
+        let before = index.by_object.remove(object).unwrap_or_default();
         for thing in before.difference(&things) {
             if let Some(objects) = index.by_thing.get_mut(thing) {
                 objects.remove(object);
@@ -37,6 +34,9 @@ impl<T: Clone + Eq + Hash + Ord> Interests<T> {
         }
         for thing in things.difference(&before) {
             index.by_thing.entry(thing.clone()).or_default().insert(object.clone());
+        }
+        if !things.is_empty() {
+            index.by_object.insert(object.clone(), things);
         }
     }
 

@@ -19,7 +19,8 @@ fn cluster() -> &'static Kubectl {
         let kubectl = ControlPlane::shared().kubectl();
         kubectl.apply(&fs::read_to_string(root().join("crds/platform.puraify.app.yaml")).unwrap()).unwrap();
         kubectl.run(["create", "namespace", PROJECT]).unwrap();
-        let served = ["get", "platformenvironments,platformversions,environmentrevisions", "--namespace", PROJECT];
+        let served =
+            ["get", "platformenvironments,platformversions,environmentrevisions,promotions", "--namespace", PROJECT];
         wait_until("the kinds to be served", LIMIT, || Ok(kubectl.output(served)?.status.success().then_some(())))
             .unwrap();
         kubectl
@@ -52,7 +53,8 @@ fn every_yaml_example_is_accepted_by_the_api_server() {
 
 #[test]
 fn every_file_of_the_example_shop_is_accepted_by_the_api_server() {
-    for entry in fs::read_dir(root().join("examples/shop")).unwrap() {
+    let folders = ["examples/shop", "examples/shop/releases"].map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    for entry in folders.into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
             dry_run(&fs::read_to_string(&path).unwrap()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

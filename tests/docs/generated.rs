@@ -197,6 +197,42 @@ fn every_reason_condition_and_phase_is_explained() {
     }
 }
 
+/// The same for promotions, whose words stand where they are made: in the gates, and in what a plan says.
+#[test]
+fn every_phase_gate_and_reason_of_a_promotion_is_explained() {
+    let text = |end: &str| pages().into_iter().find(|page| page.path.ends_with(end)).unwrap().text;
+    let (promotions, remedies) = (text("docs/promotions.md"), text("unblock-a-promotion.md"));
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let api = read("src/api/promotion.rs");
+    let names: Vec<&str> =
+        api.lines().filter(|line| line.contains("Self::")).filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        let found = [format!("`{name}`"), format!("`{name}/")].iter().any(|word| promotions.contains(word));
+        assert!(found, "docs/promotions.md does not explain {name}");
+    }
+    let mut sources = vec![read("src/domain/promotion/plan.rs"), read("src/domain/promotion/proposal.rs")];
+    for entry in fs::read_dir(root().join("src/domain/promotion/gates")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() && !path.ends_with("tests.rs") {
+            sources.push(fs::read_to_string(path).unwrap());
+        }
+    }
+    let source = sources.concat();
+    let is_reason = |word: &&str| {
+        word.len() > 3
+            && word.starts_with(|first: char| first.is_ascii_uppercase())
+            && word.chars().all(|letter| letter.is_ascii_alphabetic())
+    };
+    let reasons: Vec<&str> =
+        source.lines().flat_map(|line| line.split('"').skip(1).step_by(2)).filter(is_reason).collect();
+    assert!(reasons.len() > 40, "{reasons:?}");
+    for reason in reasons {
+        let found = [&promotions, &remedies].iter().any(|page| page.contains(&code(reason)));
+        assert!(found, "neither docs/promotions.md nor unblock-a-promotion.md explains {reason}");
+    }
+}
+
 #[test]
 fn the_reference_of_the_kinds() {
     let mut page = "# The kinds, field by field\n\n\

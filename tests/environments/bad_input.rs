@@ -1,7 +1,6 @@
 //! Bad input: refused by the API server with a reason, or told in a condition with the field, the value and the
 //! remedy; and nothing is lost.
 
-use environment_manager::domain::revision::chain;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, Operator, Project, condition, eventually};
@@ -191,11 +190,14 @@ fn more_keys_than_there_is_room_for_are_refused_by_the_api_server() {
 fn more_inherited_keys_than_there_is_room_for_are_told_and_mended_by_an_edit() {
     let project = Project::new("shop");
     project.version("v1.4.3");
-    project.environment("a").starting_with("v1.4.3").with("config", many(256, "A", "1")).create();
-    project.environment("b").cloned_from("a").with("config", many(256, "B", "1")).ready();
+    // As much as there is room for: 512 variables, and 1 MiB together.
+    let value = "x".repeat(2048);
+    project.environment("a").starting_with("v1.4.3").with("config", many(256, "A", &value)).create();
+    project.environment("b").cloned_from("a").with("config", many(256, "B", &value)).ready();
     let c = project.environment("c").cloned_from("b").with("config", many(1, "C", "1")).create();
-    let message = c.wait_condition("Reconciling", "WriteFailed");
-    assert!(message.contains("config.variables") && message.contains("512"), "{message}");
+    let message = c.wait_condition("Stalled", "InvalidSpec");
+    assert!(message.contains("513 variables") && message.contains("512"), "{message}");
+    assert_eq!(c.condition("ConfigReady").unwrap()["reason"], "InvalidSpec");
     c.edit(&json!({"config": {"variables": null}}));
     c.wait_ready();
     assert_eq!(c.variables().as_object().unwrap().len(), 512);
@@ -207,12 +209,13 @@ fn a_configuration_too_large_for_a_config_map_is_told_and_mended_by_an_edit() {
     let dev = project.environment("dev").variable("A", "1").ready();
     // Within the bounds of each field, and together above the 1 MiB of a ConfigMap.
     dev.edit(&json!({"config": many(200, "V", &"€".repeat(2048))}));
-    let message = dev.wait_condition("Reconciling", "WriteFailed");
-    assert!(message.contains("ConfigMap variables-"), "{message}");
+    let message = dev.wait_condition("Stalled", "InvalidSpec");
+    assert!(message.contains("1228800 bytes") && message.contains("1048576"), "{message}");
+    assert_eq!(dev.condition("ConfigReady").unwrap()["reason"], "InvalidSpec");
     assert_eq!(dev.variables(), json!({"A": "1"}), "applications keep what they had");
     dev.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
     assert_eq!(dev.variables(), json!({"A": "2"}));
-    chain::verify(&dev.history()).unwrap();
+    dev.verify_history().unwrap();
 }
 
 #[test]

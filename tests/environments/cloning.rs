@@ -2,10 +2,7 @@
 
 use environment_manager::{
     api::{Cause, PlatformEnvironment},
-    domain::{
-        contract::{CreateEnvironment, EnvironmentCreated, VersionRecord},
-        revision::chain,
-    },
+    domain::contract::{CreateEnvironment, EnvironmentCreated, VersionRecord},
 };
 use serde_json::json;
 
@@ -22,7 +19,7 @@ fn an_environment_from_nothing_has_a_first_revision_without_a_version() {
     assert_eq!(history[0].environment_uid, dev.uid());
     assert_eq!(history[0].changes.variables.added, ["BASE_URL"]);
     assert!(dev.release()["version"].is_null());
-    chain::verify(&history).unwrap();
+    dev.verify_history().unwrap();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Configuration: every change is a revision, and what came with the base stays until it is named.
 
-use environment_manager::{api::Cause, domain::revision::chain};
+use environment_manager::api::Cause;
 use serde_json::{Value, json};
 
 use crate::support::{Environment, Project};
@@ -45,11 +45,20 @@ fn the_history_is_a_chain_that_shows_an_edit() {
     for value in ["1", "2", "3"] {
         dev.edit_and_wait(&variables(&[("A", value)]));
     }
-    let mut history = dev.history();
-    assert_eq!(history.len(), 4);
-    chain::verify(&history).unwrap();
-    history[1].actor = "mallory".to_owned();
-    chain::verify(&history).unwrap_err();
+    assert_eq!(dev.history().len(), 4);
+    dev.verify_history().unwrap();
+    // A record cannot be edited, but who may delete and create can put another one in its place.
+    let mut forged: Value =
+        serde_json::from_str(&project.kubectl(&["get", "erev", "dev-2", "--output", "json"])).unwrap();
+    forged["metadata"] =
+        json!({"name": "dev-2", "namespace": project.namespace(), "labels": forged["metadata"]["labels"]});
+    forged["spec"]["actor"] = json!("mallory");
+    project.kubectl(&["delete", "erev", "dev-2"]);
+    project.create(&forged);
+    assert_eq!(
+        dev.verify_history().unwrap_err().to_string(),
+        "revision 2 was edited: its digest does not fit its content"
+    );
 }
 
 #[test]
@@ -66,7 +75,7 @@ fn a_history_that_was_cut_is_told_and_neither_rolled_back_nor_numbered_anew() {
     project.kubectl(&["patch", "penv", "dev", "--subresource=status", "--type=merge", "--patch", accept]);
     dev.wait_for("a revision after the first", |object| object["status"]["release"]["revision"] == 2);
     dev.wait_ready();
-    chain::verify(&dev.history()).unwrap();
+    dev.verify_history().unwrap();
 }
 
 #[test]
@@ -91,7 +100,7 @@ fn an_inherited_key_stays_until_it_is_named_and_goes_when_it_is_named_no_more() 
     assert_eq!(staging.variables(), json!({"A": "staging", "B": "dev"}));
     staging.edit_and_wait(&variables(&[]));
     assert_eq!(staging.variables(), json!({"B": "dev"}));
-    chain::verify(&staging.history()).unwrap();
+    staging.verify_history().unwrap();
 }
 
 #[test]
@@ -148,6 +157,31 @@ fn a_plain_value_becomes_a_reference_to_a_secret_and_leaves_the_namespace() {
 }
 
 #[test]
+fn an_apply_of_a_key_that_somebody_patched_is_refused_until_it_is_forced() {
+    let project = Project::new("shop");
+    let flag = |enabled: bool| project.environment("dev").flag("NEW_CART", enabled).manifest().to_string();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    std::fs::write(path, flag(true)).unwrap();
+    let apply = |more: &[&str]| project.try_kubectl(&[&["apply", "--server-side", "--filename", path], more].concat());
+    apply(&[]).unwrap();
+    let dev = project.existing("dev");
+    dev.wait_ready();
+    dev.edit_and_wait(&json!({"config": {"flags": [{"name": "NEW_CART", "enabled": false}]}}));
+    let refusal = apply(&[]).unwrap_err().to_string();
+    assert!(refusal.contains("conflict with \"kubectl-patch\""), "{refusal}");
+    assert!(refusal.contains(".spec.config.flags[name=\"NEW_CART\"].enabled"), "{refusal}");
+
+    std::fs::write(path, flag(false)).unwrap();
+    apply(&[]).unwrap();
+    std::fs::write(path, flag(true)).unwrap();
+    apply(&["--force-conflicts"]).unwrap();
+    dev.wait_for("the flag of the file", |object| object["status"]["observedGeneration"] == 3);
+    dev.wait_ready();
+    assert_eq!(dev.flags()["flags"]["NEW_CART"]["defaultVariant"], "on");
+}
+
+#[test]
 fn edits_in_quick_succession_end_with_the_last_one() {
     let project = Project::new("shop");
     let dev = project.environment("dev").ready();
@@ -159,5 +193,5 @@ fn edits_in_quick_succession_end_with_the_last_one() {
             && crate::support::condition(object, "Ready").unwrap()["status"] == "True"
     });
     assert_eq!(dev.variables(), json!({"A": "8"}));
-    chain::verify(&dev.history()).unwrap();
+    dev.verify_history().unwrap();
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use environment_manager::domain::revision::chain;
+use environment_manager::api::PromotionPhase;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, Environment, Operator, Project, Proxy, child_content};
@@ -40,7 +40,7 @@ fn a_creation_that_is_killed_at_any_write_is_completed_without_writing_anything_
         environment.wait_ready();
         let history = environment.history();
         assert_eq!(history.len(), 1, "killed at write {killed_at}");
-        chain::verify(&history).unwrap();
+        environment.verify_history().unwrap();
         assert_eq!(picture(&project, &environment), expected, "killed at write {killed_at}");
         assert_eq!(counted(&proxy, &project, &name), writes, "killed at write {killed_at}");
     }
@@ -91,7 +91,36 @@ fn a_change_of_the_configuration_that_is_killed_at_any_write_is_one_revision() {
         assert_eq!(dev.variables(), json!({"A": round.to_string()}));
         assert_eq!(dev.history().len(), round + 1);
     }
-    chain::verify(&dev.history()).unwrap();
+    dev.verify_history().unwrap();
+}
+
+#[test]
+fn a_promotion_that_is_killed_at_any_write_moves_once() {
+    let cluster = Cluster::exclusive();
+    let project = cluster.project("shop");
+    let proxy = Proxy::start(&cluster, project.namespace());
+    let mut operator = start(&cluster, &proxy);
+    project.version("v1.0.0");
+    let dev = project.environment("dev").starting_with("v1.0.0").ready();
+    dev.deployed();
+    // The version's finalizer and status, the plan shown, the revision, the pointer, the statuses: fewer than these.
+    for killed_at in 0..9 {
+        let (name, version) = (format!("p{killed_at}"), format!("v1.{}.0", killed_at + 1));
+        let revision = u64::try_from(killed_at).unwrap() + 2;
+        proxy.let_through(killed_at);
+        project.version(&version);
+        let promotion = project.promote(&name, &json!({"target": "dev", "source": {"version": version}}));
+        proxy.wait_until_holding_or(|| promotion.get().is_some_and(|live| live["status"]["phase"] == "ReadyForDeploy"));
+        operator.kill();
+        proxy.let_all_through();
+        operator = start(&cluster, &proxy);
+        let status = promotion.wait_phase(PromotionPhase::ReadyForDeploy);
+        assert_eq!(u64::from(status.revision.unwrap().get()), revision, "killed at write {killed_at}");
+        assert_eq!((dev.version(), dev.history().len()), (version, killed_at + 2));
+        dev.report(revision, "Succeeded", "2026-01-02T00:00:00Z");
+        promotion.wait_phase(PromotionPhase::Succeeded);
+    }
+    dev.verify_history().unwrap();
 }
 
 #[test]

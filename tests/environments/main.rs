@@ -23,5 +23,8 @@ mod deletion;
 mod drift;
 mod examples;
 mod process;
+mod promotions;
+mod sabotage;
 mod status;
 mod ttl;
+mod versions;

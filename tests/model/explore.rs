@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::{
-    machine::{Choice, Effect, Machine, Map, Slot, Work},
+    machine::{Choice, Effect, Machine, Slot, Work},
+    numbered::Map,
     objects::{ABSENT, Id, Kind},
     properties::{Broken, Property},
     scenario::{Deed, Scenario, Seed},
@@ -291,6 +292,7 @@ impl Explorer {
             Effect::Status { promotion: slot, .. }
             | Effect::Publish { environment: slot, .. }
             | Effect::Record { revision: slot, .. }
+            | Effect::MarkEnd { promotion: slot, .. }
             | Effect::Delete { promotion: slot } => (*slot, machine.result(choice.effect, held[*slot])),
         };
         let wrong = match &*effect {

@@ -1,18 +1,18 @@
 //! The machine: what every actor does in a state. Everything here is remembered by the numbers of what it is made of, so
 //! that each distinct plan is made once, however many interleavings lead to it.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    rc::Rc,
-};
+use std::{collections::HashMap, rc::Rc};
 
 use environment_manager::{
-    api::{EnvironmentRevision, PromotionStatus, Release, RevisionNumber, revision::DeploymentOutcome},
+    api::{
+        ANNOTATION_ENDED, EnvironmentRevision, PromotionPhase, PromotionStatus, Release, RevisionNumber,
+        revision::DeploymentOutcome,
+    },
     domain::{environment::naming, promotion::live::LiveLook},
 };
 
 use crate::{
+    numbered::{Map, Numbered},
     objects::{ABSENT, Id, Kind, Objects},
     scenario::{self, Act, Deed, Scenario, Seed, VERSIONS},
 };
@@ -21,47 +21,11 @@ mod environments;
 mod people;
 mod promotions;
 
-/// A quick hash: the checker lives on it.
-#[derive(Default)]
-pub struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.write_u64(u64::from_ne_bytes(*word));
-        }
-        for byte in rest {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-    fn write_u8(&mut self, word: u8) {
-        self.write_u64(u64::from(word));
-    }
-    fn write_u16(&mut self, word: u16) {
-        self.write_u64(u64::from(word));
-    }
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(u64::from(word));
-    }
-    fn write_isize(&mut self, word: isize) {
-        self.write_u64(word.cast_unsigned() as u64);
-    }
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
-    }
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-}
-
-pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
-
 /// Where an object is: one place for each name.
 pub type Slot = usize;
+
+/// Changes on the API server, in order.
+pub type Changes = Vec<(Slot, Id)>;
 
 /// What the API server holds, by slot.
 pub type Server = Vec<Id>;
@@ -121,6 +85,8 @@ pub enum Effect {
     Publish { environment: Slot, release: Box<Release> },
     /// Writes down how the deployment of a revision goes.
     Record { revision: Slot, outcome: Box<DeploymentOutcome> },
+    /// Marks a promotion as ended.
+    MarkEnd { promotion: Slot, uid: String, phase: PromotionPhase },
     /// Deletes a promotion.
     Delete { promotion: Slot },
     /// Has nothing to do after all.
@@ -146,37 +112,6 @@ struct Route {
     relevant_slots: Vec<Slot>,
 }
 
-/// Remembers distinct values by number.
-#[derive(Debug)]
-pub struct Numbered<T> {
-    all: Vec<Rc<T>>,
-    ids: Map<Rc<T>, u32>,
-}
-
-impl<T: Eq + std::hash::Hash> Numbered<T> {
-    fn new() -> Self {
-        Self { all: vec![], ids: Map::default() }
-    }
-
-    pub fn of(&mut self, value: T) -> u32 {
-        if let Some(id) = self.ids.get(&value) {
-            return *id;
-        }
-        let (value, id) = (Rc::new(value), u32::try_from(self.all.len()).unwrap());
-        self.all.push(value.clone());
-        self.ids.insert(value, id);
-        id
-    }
-
-    pub fn get(&self, id: u32) -> &Rc<T> {
-        &self.all[id as usize]
-    }
-
-    pub fn len(&self) -> usize {
-        self.all.len()
-    }
-}
-
 pub struct Machine {
     pub scenario: Scenario,
     pub objects: Objects,
@@ -195,7 +130,7 @@ pub struct Machine {
     results: Map<(u32, u32), Id>,
     told: Map<(u32, Slot, Id, bool), u32>,
     put: Map<(u32, Slot, Id), u32>,
-    settled: Map<(u32, u8), Rc<Vec<(Slot, Id)>>>,
+    settled: Map<(u32, u8), Rc<Changes>>,
     deeds: Map<(u32, usize), Option<(Slot, Id)>>,
     pub facts: Map<(u32, Slot, u8), u32>,
     /// How often the real plan was asked.
@@ -477,10 +412,12 @@ impl Machine {
             Effect::Status { promotion, shows, .. } => (*promotion, *shows, Some(Seed::StatusUnconditional)),
             Effect::Delete { promotion } => (*promotion, false, None),
             Effect::Publish { environment, .. } => (*environment, false, Some(Seed::ReleaseUnconditional)),
-            // What becomes of a revision is written down whatever was written down meanwhile.
-            Effect::Record { .. } | Effect::Refresh { .. } | Effect::Create { .. } | Effect::Drop => {
-                return Some(effect);
-            }
+            // How a deployment goes is written down, and an end marked, whatever was written meanwhile.
+            Effect::Record { .. }
+            | Effect::MarkEnd { .. }
+            | Effect::Refresh { .. }
+            | Effect::Create { .. }
+            | Effect::Drop => return Some(effect),
         };
         if view.is_current_after(slot, steps) || seed.is_some_and(|seed| self.is_seeded(seed)) {
             return Some(effect);
@@ -499,6 +436,17 @@ impl Machine {
                 match stored.map(|stored| (**stored).clone()) {
                     Some(mut promotion) => {
                         promotion.status = Some((**status).clone());
+                        self.objects.keep_promotion(promotion)
+                    }
+                    None => before,
+                }
+            }
+            Effect::MarkEnd { uid, phase, .. } => {
+                let stored = self.objects.promotion(before).filter(|stored| stored.metadata.uid.as_ref() == Some(uid));
+                match stored.map(|stored| (**stored).clone()) {
+                    Some(mut promotion) => {
+                        let annotations = promotion.metadata.annotations.get_or_insert_default();
+                        annotations.insert(ANNOTATION_ENDED.to_owned(), phase.as_str().to_owned());
                         self.objects.keep_promotion(promotion)
                     }
                     None => before,
@@ -565,6 +513,9 @@ impl Machine {
             }
             Effect::Record { revision, outcome } => {
                 format!("writes down that {} is {:?}", self.slot_name(*revision), outcome.state)
+            }
+            Effect::MarkEnd { promotion, phase, .. } => {
+                format!("marks {} as ended: {phase:?}", self.slot_name(*promotion))
             }
             Effect::Delete { promotion } => format!("deletes {}", self.slot_name(*promotion)),
             Effect::Drop => "has nothing to do after all".to_owned(),

@@ -60,6 +60,7 @@ pub struct Broken {
     pub why: String,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it ends a check, and those may find nothing")]
 fn broken(property: Property, why: impl Into<String>) -> Option<Broken> {
     Some(Broken { property, why: why.into() })
 }
@@ -116,8 +117,10 @@ impl Machine {
                 let soak = duration::parse(requirement.soak.as_deref().unwrap_or("0s")).unwrap();
                 let Some(view) = self.view_of(held, &requirement.environment) else { return false };
                 let stretches = view.history.healthy(&digest, scenario::moment(clock));
-                stretches.iter().any(|stretch| stretch.until.duration_since(stretch.since) >= soak)
-                    && view.history.veto(&digest).is_none()
+                let newest = view.history.newest().filter(|newest| newest.has_version(&digest));
+                let outcome = newest.and_then(|newest| newest.outcome.as_ref());
+                let fails = outcome.is_some_and(|outcome| outcome.state == DeploymentState::Failed);
+                stretches.iter().any(|stretch| stretch.lasted >= soak) && !fails && view.history.veto(&digest).is_none()
             });
             let validated = rules.validations.iter().all(|name| {
                 let version = self.version_slot(VERSIONS[index]).and_then(|slot| self.objects.version(held[slot]));
@@ -170,10 +173,17 @@ impl Machine {
         if promotion.spec.emergency {
             return true;
         }
-        let comes_first = |other: &Promotion| match queue {
-            QueuePolicy::Queue => other.spec.emergency || Place::of(other) < Place::of(promotion),
-            QueuePolicy::Supersede => Place::of(other) > Place::of(promotion),
-            QueuePolicy::Reject => Place::of(other) < Place::of(promotion),
+        // One that names something missing holds up nobody, and only one that has a plan takes another one's place.
+        let comes_first = |other: &Promotion| {
+            let status = other.status.as_ref();
+            let pending = status.and_then(|status| status.phase) == Some(PromotionPhase::Pending);
+            let promising = status.is_some_and(|status| status.plan.is_some());
+            let before = Place::of(other) < Place::of(promotion);
+            match queue {
+                QueuePolicy::Queue => (other.spec.emergency || before) && !pending,
+                QueuePolicy::Supersede => !before && promising && !pending,
+                QueuePolicy::Reject => before && !pending,
+            }
         };
         self.on_its_way(held, promotion).is_none() && !self.others(held, promotion).any(comes_first)
     }
@@ -204,27 +214,22 @@ impl Machine {
             );
         }
         let promotion = self.objects.promotion(held[promotion?])?;
-        let made: Vec<_> = history.iter().filter(|record| record.is_made_by(uid(promotion))).collect();
-        if let Some(made) = made.last() {
+        let reference = record.promotion.as_ref()?;
+        let made: Vec<_> = history.iter().filter(|made| made.is_named(&reference.name)).collect();
+        if let Some(first) = made.last() {
+            // What answers a failed deployment has no plan: nobody asked for it.
+            if record.plan_digest.is_some() {
+                return broken(Property::NameMovesOnce, format!("{} has moved something before", reference.name));
+            }
             let answers = record.cause == Cause::RolledBack && record.restores.is_some();
-            if made.cause == Cause::RolledBack
-                || history.iter().filter(|record| record.is_made_by(uid(promotion))).count() > 1
-                || !answers
-            {
+            if first.cause == Cause::RolledBack || made.len() > 1 || !answers {
                 return broken(Property::AnsweredOnce, format!("{name} is more than one answer"));
             }
             let version = record.version.as_ref()?;
-            if history.veto(&version.digest).is_some() {
-                return broken(
-                    Property::VetoedNeverMoves,
-                    format!("{name} answers with {}, which was rolled back", version.name),
-                );
-            }
-            return None;
-        }
-        let reference = record.promotion.as_ref()?;
-        if history.iter().any(|made| made.promotion.as_ref().is_some_and(|made| made.name == reference.name)) {
-            return broken(Property::NameMovesOnce, format!("{} has moved something before", reference.name));
+            return history.veto(&version.digest).and_then(|_| {
+                let why = format!("{name} answers with {}, which was rolled back", version.name);
+                broken(Property::VetoedNeverMoves, why)
+            });
         }
         if let Some(other) = self.on_its_way(held, promotion).filter(|_| !record.emergency) {
             let other = other.metadata.name.as_deref().unwrap_or_default();
@@ -339,10 +344,11 @@ impl Machine {
         None
     }
 
-    /// The first revision that a promotion made.
+    /// The first revision that a promotion of this name made.
     fn made(&self, held: &[Id], promotion: &Promotion) -> Option<RevisionNumber> {
         let target = self.view_of(held, &promotion.spec.target)?;
-        target.history.iter().rev().find(|record| record.is_made_by(uid(promotion))).map(|record| record.number)
+        let name = promotion.metadata.name.as_deref().unwrap_or_default();
+        target.history.iter().rev().find(|record| record.is_named(name)).map(|record| record.number)
     }
 
     /// What is wrong with an environment's release becoming this.

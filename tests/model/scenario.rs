@@ -4,7 +4,7 @@ use environment_manager::{
     api::{
         DeploymentReport, DeploymentState, Digest, EnvironmentRevision, EnvironmentRevisionSpec, PlatformEnvironment,
         PlatformVersion, Promotion, RevisionNumber,
-        revision::{DeploymentOutcome, EnvironmentRevisionStatus, VersionReference},
+        revision::{DeploymentOutcome, EffectiveConfiguration, EnvironmentRevisionStatus, VersionReference},
     },
     domain::{
         environment::config,
@@ -45,7 +45,7 @@ pub enum Seed {
 #[derive(Clone, Debug)]
 pub enum Deed {
     /// Asks for a promotion.
-    Create(Promotion),
+    Create(Box<Promotion>),
     /// Says yes to the plan that is shown.
     Confirm(&'static str, &'static str),
     Cancel(&'static str),
@@ -151,7 +151,7 @@ impl Scenario {
         if !self.promotions.contains(&name) {
             self.promotions.push(name);
         }
-        let deed = Deed::Create(promotion(name, life, spec));
+        let deed = Deed::Create(Box::new(promotion(name, life, spec)));
         self.acts.push(Act { deed, after: after.iter().map(|index| 1 << index).sum() });
         self
     }
@@ -230,7 +230,7 @@ pub fn first_revision(environment: &str, version: &str) -> EnvironmentRevision {
     let record = json!({
         "environment": environment, "environmentUid": format!("u-{environment}"), "revision": 1, "generation": 1,
         "cause": "Created", "version": reference(version), "config": {},
-        "configDigest": config::digest(&Default::default()), "declared": {}, "changes": {}, "actor": "ana",
+        "configDigest": config::digest(&EffectiveConfiguration::default()), "declared": {}, "changes": {}, "actor": "ana",
         "timestamp": moment(0), "digest": Digest::of(b""),
     });
     let record: EnvironmentRevisionSpec = chain::sealed(serde_json::from_value(record).unwrap());
@@ -241,6 +241,7 @@ pub fn first_revision(environment: &str, version: &str) -> EnvironmentRevision {
         reported_by: Some("argocd".to_owned()),
         at: Some(moment(0)),
         healthy_since: Some(moment(0)),
+        longest_healthy_seconds: None,
         healthy_until: None,
     };
     revision.status = Some(EnvironmentRevisionStatus { deployment: Some(outcome) });

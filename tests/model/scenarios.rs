@@ -10,7 +10,7 @@ fn to(target: &str, version: &str) -> Value {
 }
 
 fn create(name: &str, spec: &Value) -> Deed {
-    Deed::Create(promotion(name, "1", spec))
+    Deed::Create(Box::new(promotion(name, "1", spec)))
 }
 
 /// `onFailure: Rollback` in staging.

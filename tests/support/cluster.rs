@@ -23,6 +23,7 @@ pub struct Cluster {
     plane: &'static ControlPlane,
     operator_kubeconfig: PathBuf,
     watch: Watch,
+    promotions: Watch,
     reader: Reader,
     journal: Mutex<Journal>,
 }
@@ -68,7 +69,14 @@ impl Cluster {
         let operator_kubeconfig = plane.service_account_kubeconfig(account[0], account[1]).unwrap();
         let reader = Reader::start(&kubectl, plane.dir());
         let journal = Mutex::new(Journal::of(&plane.audit_log(), Operator::USER));
-        Self { plane, operator_kubeconfig, watch: Watch::start(&kubectl), reader, journal }
+        Self {
+            plane,
+            operator_kubeconfig,
+            watch: Watch::start(&kubectl, "penv"),
+            promotions: Watch::start(&kubectl, "promo"),
+            reader,
+            journal,
+        }
     }
 
     /// Where the control plane keeps its files.
@@ -99,6 +107,11 @@ impl Cluster {
     /// Every state of every environment that the API server told of.
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// Every state of every promotion that the API server told of.
+    pub fn promotions(&self) -> &Watch {
+        &self.promotions
     }
 
     /// An object, if it is there.

@@ -1,6 +1,9 @@
 //! An environment, as people make it, look at it, change it and delete it.
 
-use environment_manager::api::EnvironmentRevisionSpec;
+use environment_manager::{
+    api::EnvironmentRevisionSpec,
+    domain::revision::chain::{self, Broken},
+};
 use serde_json::{Value, json};
 
 use super::{Child, Project, eventually, kstatus, watch::State};
@@ -234,6 +237,29 @@ impl<'project> Environment<'project> {
         })
     }
 
+    /// The planner reports on a revision.
+    #[track_caller]
+    pub fn report(&self, revision: u64, state: &str, at: &str) {
+        let report = json!({"revision": revision, "state": state, "reportedBy": "argocd", "at": at});
+        let patch = json!({"status": {"deployment": report}}).to_string();
+        let args = ["patch", "penv", &self.name, "--subresource", "status", "--type", "merge", "--patch", &patch];
+        self.project.kubectl(&args);
+    }
+
+    /// The planner reports the newest revision deployed, and that is written down.
+    #[track_caller]
+    pub fn deployed(&self) {
+        let revision = self.live()["status"]["release"]["revision"].as_u64().unwrap();
+        self.report(revision, "Succeeded", "2026-01-01T00:00:00Z");
+        self.wait_for("the report to be written down", |object| object["status"]["release"]["state"] == "Deployed");
+    }
+
+    /// The version that it has.
+    #[track_caller]
+    pub fn version(&self) -> String {
+        self.live()["status"]["release"]["version"].as_str().unwrap().to_owned()
+    }
+
     /// Asks for its deletion.
     #[track_caller]
     pub fn delete(&self) {
@@ -289,6 +315,14 @@ impl<'project> Environment<'project> {
         let mut history: Vec<EnvironmentRevisionSpec> = revisions.into_iter().map(spec).collect();
         history.sort_by_key(|record| record.revision);
         history
+    }
+
+    /// Checks that the chain of its history is whole, over what is stored.
+    pub fn verify_history(&self) -> Result<(), Broken> {
+        let label = format!("platform.puraify.app/environment={}", self.name);
+        let revisions = self.project.cluster().list("erev", self.project.namespace(), &label);
+        let stored: Vec<Value> = revisions.into_iter().map(|mut revision| revision["spec"].take()).collect();
+        chain::verify(&stored)
     }
 
     /// What its events say: reason and note.

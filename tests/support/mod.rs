@@ -9,6 +9,7 @@ mod environment;
 pub mod kstatus;
 mod operator;
 mod project;
+mod promotion;
 mod proxy;
 mod reader;
 mod watch;
@@ -22,6 +23,7 @@ use devcluster::wait_until;
 pub use environment::{Builder, Environment, condition};
 pub use operator::Operator;
 pub use project::Project;
+pub use promotion::Promotion;
 pub use proxy::Proxy;
 
 /// Far more than anything here takes on an idle machine; the machines of CI are never idle.

@@ -5,7 +5,7 @@ use std::thread;
 use environment_manager::api::Digest;
 use serde_json::json;
 
-use super::{Builder, Cluster, Environment, Request, kstatus};
+use super::{Builder, Cluster, Environment, Promotion, Request, kstatus};
 
 /// A project of its own for one test, in a cluster that it may share with others.
 ///
@@ -14,6 +14,8 @@ use super::{Builder, Cluster, Environment, Request, kstatus};
 pub struct Project {
     inner: devcluster::Project<'static>,
     cluster: &'static Cluster,
+    /// Somebody else writes into statuses.
+    lies: bool,
 }
 
 impl Project {
@@ -24,7 +26,13 @@ impl Project {
 
     /// A project in this cluster.
     pub fn in_cluster(cluster: &'static Cluster, id: &str) -> Self {
-        Self { inner: cluster.plane().project(id).unwrap(), cluster }
+        Self { inner: cluster.plane().project(id).unwrap(), cluster, lies: false }
+    }
+
+    /// States of which the operator is not the only author are not held against the rules of kstatus.
+    pub fn in_which_somebody_lies(mut self) -> Self {
+        self.lies = true;
+        self
     }
 
     /// The cluster.
@@ -44,16 +52,62 @@ impl Project {
 
     /// Publishes a version.
     pub fn version(&self, name: &str) {
+        self.version_with(name, &json!({}));
+    }
+
+    /// Publishes a version whose spec says this as well.
+    pub fn version_with(&self, name: &str, spec: &serde_json::Value) {
         let part = |what: &str| json!(Digest::of(format!("{name}/{what}").as_bytes()));
         let content = json!({
             "entities": {"Customer": part("Customer"), "Order": part("Order")},
             "flows": {"Checkout": part("Checkout")},
         });
-        self.create(&json!({
+        let mut version = json!({
             "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformVersion",
             "metadata": {"name": name, "namespace": self.namespace()},
             "spec": {"version": name, "content": content},
-        }));
+        });
+        for (field, value) in spec.as_object().unwrap() {
+            version["spec"][field] = value.clone();
+        }
+        self.create(&version);
+    }
+
+    /// Reports a validation of a version, for the digest that it has.
+    #[track_caller]
+    pub fn validate(&self, version: &str, name: &str, result: &str) {
+        let digest = super::eventually("the version's digest", || {
+            let version = self.cluster.get("pver", self.namespace(), version)?;
+            version["status"]["digest"].as_str().map(str::to_owned)
+        });
+        let result =
+            json!({"name": name, "result": result, "digest": digest, "reporter": "ci", "at": "2026-01-01T00:00:00Z"});
+        let status = json!({
+            "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformVersion",
+            "metadata": {"name": version, "namespace": self.namespace()},
+            "status": {"validations": [result]},
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, status.to_string()).unwrap();
+        let (file, manager) = (file.path().to_str().unwrap(), format!("validator-{name}"));
+        self.kubectl(&[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--subresource",
+            "status",
+            "--field-manager",
+            &manager,
+            "--filename",
+            file,
+        ]);
+    }
+
+    /// Ana asks for a promotion.
+    #[track_caller]
+    pub fn promote(&self, name: &str, spec: &serde_json::Value) -> Promotion<'_> {
+        self.create(&Promotion::manifest(self, name, spec));
+        Promotion::of(self, name)
     }
 
     /// An environment of this project in the making: of class Staging, from nothing.
@@ -92,8 +146,10 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        if !thread::panicking() {
-            self.cluster.watch().states_in(self.namespace()).iter().for_each(|state| kstatus::check(&state.object));
+        if !thread::panicking() && !self.lies {
+            let watches = [self.cluster.watch(), self.cluster.promotions()];
+            let states = watches.into_iter().flat_map(|watch| watch.states_in(self.namespace()));
+            states.for_each(|state| kstatus::check(&state.object));
         }
     }
 }

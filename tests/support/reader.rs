@@ -60,6 +60,7 @@ pub fn path(kind: &str, namespace: &str) -> String {
         "event" => ("apis/events.k8s.io/v1", "events"),
         "penv" => ("apis/platform.puraify.app/v1alpha1", "platformenvironments"),
         "pver" => ("apis/platform.puraify.app/v1alpha1", "platformversions"),
+        "promo" => ("apis/platform.puraify.app/v1alpha1", "promotions"),
         "erev" => ("apis/platform.puraify.app/v1alpha1", "environmentrevisions"),
         _ => panic!("no test looks at {kind}"),
     };

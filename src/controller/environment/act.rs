@@ -36,7 +36,7 @@ use crate::{
     kube_ext::{
         errors::{describe, is_final},
         key::{ObjectKey, Uid},
-        status,
+        status::{self, Over},
     },
 };
 
@@ -78,19 +78,14 @@ enum Outcome {
 /// What became of all actions.
 #[derive(Debug, Default)]
 pub struct Acted {
+    /// For each action, in their order, whether it was done as planned.
+    pub done: Vec<bool>,
     /// Children that no cache shows.
     pub found: Vec<Child>,
     /// What did not succeed and will not pass by itself.
     pub failures: Vec<Failure>,
-}
-
-impl Acted {
-    /// Whether the write of this child did not go as planned.
-    #[must_use]
-    pub fn concern(&self, id: &ChildId) -> bool {
-        let failed = self.failures.iter().any(|failure| failure.target == id.to_string());
-        failed || self.found.iter().any(|child| child.id == *id)
-    }
+    /// An error that will pass. One of them stands for all.
+    pub passing: Option<ReconcileError>,
 }
 
 /// Carries out actions.
@@ -120,25 +115,21 @@ impl Executor {
         learned.get(&actual).copied().unwrap_or(actual)
     }
 
-    /// Carries out all actions, [`AT_A_TIME`] of them at once. An error is one that will pass; what will not is among
-    /// the failures.
-    pub async fn act(&self, world: &World, subject: Subject<'_>, actions: &[Action]) -> Result<Acted, ReconcileError> {
+    /// Carries out all actions, [`AT_A_TIME`] of them at once.
+    pub async fn act(&self, world: &World, subject: Subject<'_>, actions: &[Action]) -> Acted {
         let writes: Vec<_> = actions.iter().map(|action| self.one(world, subject, action)).collect();
         let outcomes: Vec<_> = stream::iter(writes).buffered(AT_A_TIME).collect().await;
         let mut acted = Acted::default();
-        let mut passing = None;
         for outcome in outcomes {
+            acted.done.push(matches!(outcome, Ok(Outcome::Done)));
             match outcome {
                 Ok(Outcome::Done | Outcome::Replan) => {}
                 Ok(Outcome::Found(child)) => acted.found.push(child),
                 Ok(Outcome::Failed(failure)) => acted.failures.push(failure),
-                Err(error) => passing = Some(error),
+                Err(error) => acted.passing = Some(error),
             }
         }
-        if let Some(error) = passing {
-            return Err(error);
-        }
-        Ok(acted)
+        acted
     }
 
     async fn one(&self, world: &World, subject: Subject<'_>, action: &Action) -> Result<Outcome, ReconcileError> {
@@ -251,10 +242,10 @@ impl Executor {
         match api.patch_metadata(&intent.id.name, &params, &Patch::Apply(body)).await {
             Ok(written) => {
                 self.learn(intent, &written);
-                world.children(intent.id.kind).written(written);
+                world.applied(intent.id.kind, written);
                 Ok(Outcome::Done)
             }
-            Err(error) if is(&error, &[404]) || is_terminating(&error) => self.look_at_namespace(world, subject).await,
+            Err(error) if has_no_namespace(&error) => self.look_at_namespace(world, subject).await,
             Err(error) if is(&error, &[409]) => self.look(world, subject, &intent.id).await,
             Err(error) => failed(&intent.id.to_string(), Some(intent.id.kind), "apply", error),
         }
@@ -350,6 +341,10 @@ impl Executor {
         match commit::create_revision(&self.client, world, subject.environment, record).await? {
             Commit::Done(_) => Ok(Outcome::Done),
             Commit::Lost => Ok(Outcome::Replan),
+            Commit::Former => {
+                let name = naming::revision(&subject.key.name, record.revision);
+                Ok(Outcome::Failed(Failure::former_history(&name, &subject.key.name)))
+            }
             Commit::Refused(error) => {
                 let name = naming::revision(&subject.key.name, record.revision);
                 failed(&name, None, "create EnvironmentRevision", error)
@@ -369,14 +364,20 @@ impl Executor {
         let key = ObjectKey::new(subject.key.namespace.clone(), name.as_str());
         let uid = world.revisions.held(&key).map(|held| held.stamp.uid.to_string());
         let status = EnvironmentRevisionStatus { deployment: Some(outcome.clone()) };
-        match status::apply::<EnvironmentRevision>(&self.client, &key, uid.as_deref(), &status).await {
+        match status::apply::<EnvironmentRevision>(&self.client, &key, Over::Incarnation(uid.as_deref()), &status).await
+        {
             Ok(Some(written)) => world.revisions.written(DeserializeGuard(Ok(written))),
-            // Gone, or another one by now: the watch brings it.
+            // Gone, or another one by now.
             Ok(None) => {
-                return Err(ReconcileError::Unavailable {
-                    action: format!("write the status of EnvironmentRevision {key}").into(),
-                    message: "it changed meanwhile".to_owned(),
-                });
+                let action = format!("read EnvironmentRevision {key}");
+                let live =
+                    self.revisions(subject.key).get_opt(&name).await.map_err(ReconcileError::kubernetes(action))?;
+                match (live, world.revisions.held(&key)) {
+                    (Some(live), _) => world.revisions.written(DeserializeGuard(Ok(live))),
+                    (None, Some(held)) => world.revisions.remove_written(&key, &held.stamp.uid),
+                    (None, None) => {}
+                }
+                return Ok(Outcome::Replan);
             }
             Err(error) => return failed(&name, None, "write the status of EnvironmentRevision", error),
         }
@@ -397,7 +398,15 @@ impl Executor {
             Ok(created) => world.promotions.written_object(created),
             Err(error) if is(&error, &[409]) => {
                 let action = format!("read Promotion {}/{name}", subject.key.namespace);
-                if let Some(live) = api.get_opt(name).await.map_err(ReconcileError::kubernetes(action))? {
+                let live = api.get_opt(name).await.map_err(ReconcileError::kubernetes(action))?;
+                if live.as_ref().is_some_and(|live| live.spec.target != promotion.spec.target) {
+                    let message = format!(
+                        "spec.promotion.auto: a promotion {name} into another environment is in the way; delete it"
+                    );
+                    let target = format!("Promotion {name}");
+                    return Ok(Outcome::Failed(Failure { target, kind: None, reason: Reason::NotOurs, message }));
+                }
+                if let Some(live) = live {
                     world.promotions.written_object(live);
                 }
             }
@@ -446,10 +455,17 @@ async fn delete_revision(
 }
 
 /// The child with this metadata, if it is this environment's and our field manager's.
+///
+/// In a namespace that is ours, only we apply under our field manager's name. Who does so too, and leaves out our label and
+/// mark or writes another environment's, does not get rid of us by that.
 #[must_use]
 pub fn ours(metadata: &ObjectMeta, id: &ChildId, environment_uid: &str) -> Option<Child> {
-    let tracked = Tracked::of(metadata)?;
-    let ours = tracked.belongs_to(environment_uid) && tracked.owned().is_some();
+    let tracked = Tracked::of(metadata).filter(|tracked| tracked.belongs_to(environment_uid));
+    let tracked = match id.kind {
+        ChildKind::Namespace => tracked?,
+        _ => tracked.unwrap_or_else(|| Tracked::disguised(metadata, environment_uid)),
+    };
+    let ours = tracked.owned().is_some();
     ours.then(|| tracked.as_child(id.clone(), &metadata.uid.as_deref().unwrap_or_default().into()))
 }
 
@@ -465,9 +481,12 @@ fn is(error: &kube::Error, codes: &[u16]) -> bool {
     matches!(error, kube::Error::Api(status) if codes.contains(&status.code))
 }
 
-/// Whether the API server refused because the namespace is on its way out.
-fn is_terminating(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
+/// Whether the API server refused because the namespace is not there, or on its way out. Other things may not be found
+/// either: the `ClusterRole` of a binding, for example.
+fn has_no_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let missing = status.details.as_ref().is_some_and(|details| details.kind == "namespaces");
+    (status.code == 404 && missing) || (status.code == 403 && status.message.contains("being terminated"))
 }
 
 /// What the API server answered is reported in the status; what passes is tried again.

@@ -14,21 +14,24 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, core::DeserializeGuard};
 
-use self::act::{Acted, Executor, Subject};
+use self::{
+    act::{Acted, Executor, Subject},
+    reports::Reports,
+};
 use super::{
     error::ReconcileError,
     run_loop::{Next, Reconciler, Trigger},
     world::{Known, World, environment_of_revision, target_of},
 };
 use crate::{
-    api::{EnvironmentRevision, PlatformEnvironment, PlatformEnvironmentStatus},
+    api::{EnvironmentRevision, PlatformEnvironment, PlatformEnvironmentStatus, Release},
     domain::{
         environment::{
-            children::{ChildId, ChildKind},
+            children::{self, ChildId, ChildKind},
             events,
             intents::Memo,
             naming,
-            plan::{Action, Read, Rest, Step, plan},
+            plan::{Action, Read, Rest, Step, plan, restless},
             snapshot::{Base, BaseEnvironment, NamespaceReport, Snapshot},
             status,
         },
@@ -40,17 +43,21 @@ use crate::{
         events::{EventSink, Subject as EventSubject},
         interest::Interests,
         key::ObjectKey,
-        status as kube_status,
+        status::{self as kube_status, Over},
     },
 };
 
 pub mod act;
+mod reports;
+#[cfg(test)]
+mod tests;
 mod undecodable;
 
 /// More steps than any environment needs. A plan that does not come to rest is a defect, and must not spin.
 const MOST_STEPS: usize = 32;
-/// When to look again at what has changed meanwhile, if nothing tells.
-const SOON: Duration = Duration::from_millis(100);
+
+/// When to go on with an environment that is edited faster than it is settled.
+const SOON: Duration = Duration::from_millis(200);
 
 /// Reconciles environments.
 pub struct EnvironmentController {
@@ -59,6 +66,7 @@ pub struct EnvironmentController {
     executor: Executor,
     events: EventSink,
     interests: Arc<Interests<Thing>>,
+    reports: Arc<Reports>,
 }
 
 /// What an environment looks at beside itself and its children.
@@ -108,21 +116,29 @@ impl EnvironmentController {
     /// the caches are filled.
     #[must_use]
     pub fn new(client: Client, world: Arc<World>, settings: Settings, events: EventSink, trigger: &Trigger) -> Self {
-        let interests = Arc::new(Interests::default());
-        subscribe(&world, trigger, &interests);
-        Self { world, settings, executor: Executor::new(client), events, interests }
+        let (interests, reports) = (Arc::new(Interests::default()), Arc::new(Reports::default()));
+        subscribe(&world, trigger, &interests, &reports);
+        Self { world, settings, executor: Executor::new(client), events, interests, reports }
     }
 
     async fn settle(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
         let mut live = Live::default();
-        for _ in 0..MOST_STEPS {
+        let (mut steps, mut began_with) = (0, None);
+        loop {
             let Some(environment) = self.environment(key).await? else {
                 self.interests.set(key, BTreeSet::new());
                 return Ok(Next::AwaitChange);
             };
+            let generation = environment.metadata.generation;
+            let edited = *began_with.get_or_insert(generation) != generation;
+            if steps == MOST_STEPS && edited {
+                return Ok(Next::After(SOON));
+            }
             let now = Timestamp::now();
             let snapshot = self.observe(key, &environment, &live, now);
-            match plan(&snapshot) {
+            let step =
+                if steps < MOST_STEPS { plan(&snapshot) } else { Step::Rest(Box::new(restless(&snapshot, steps))) };
+            match step {
                 Step::Read(read) => {
                     drop(snapshot);
                     let uid = environment.metadata.uid.as_deref().unwrap_or_default();
@@ -138,10 +154,8 @@ impl EnvironmentController {
                     return self.report(key, &environment, *rest, now).await;
                 }
             }
+            steps += 1;
         }
-        let message =
-            format!("its plan did not come to rest within {MOST_STEPS} steps; this is a defect of the operator");
-        Err(ReconcileError::Unavailable { action: format!("settle PlatformEnvironment {key}").into(), message })
     }
 
     async fn environment(&self, key: &ObjectKey) -> Result<Option<Arc<PlatformEnvironment>>, ReconcileError> {
@@ -178,7 +192,7 @@ impl EnvironmentController {
             settings: &self.settings,
             former_history: self.world.has_former_history(key, uid),
             history,
-            asked: self.world.rivals(key).into_iter().filter_map(|rival| rival.asks).collect(),
+            on_their_way: self.world.rivals(key),
             auto: self.auto(key, environment),
             unreadable: unreadable.map(|number| naming::revision(&key.name, number)),
             base,
@@ -296,24 +310,17 @@ impl EnvironmentController {
         let subject = Subject { environment, key, namespace: &namespace };
         let uid = environment.metadata.uid.as_deref().unwrap_or_default();
         let released = self.world.history(key, uid).history.newest().is_some();
-        let acted = self.executor.act(&self.world, subject, actions).await?;
-        let was_complete = released && is_ready(environment);
-        for action in actions {
-            self.tell(environment, &namespace, action, (released, was_complete), &acted);
+        let mut acted = self.executor.act(&self.world, subject, actions).await;
+        // What was done is told, whatever became of the rest: nobody looks at it a second time.
+        for action in actions.iter().zip(&acted.done).filter_map(|(action, done)| done.then_some(action)) {
+            self.tell(environment, &namespace, action, released);
         }
-        Ok(acted)
+        acted.passing.take().map_or(Ok(acted), Err)
     }
 
-    fn tell(
-        &self,
-        environment: &PlatformEnvironment,
-        namespace: &str,
-        action: &Action,
-        (released, was_complete): (bool, bool),
-        acted: &Acted,
-    ) {
+    fn tell(&self, environment: &PlatformEnvironment, namespace: &str, action: &Action, released: bool) {
         match action {
-            Action::CreateRevision(record) if acted.failures.is_empty() => {
+            Action::CreateRevision(record) => {
                 let revision = naming::revision(&record.environment, record.revision);
                 self.events.send(
                     EventSubject::of(environment),
@@ -321,15 +328,14 @@ impl EnvironmentController {
                     events::of_revision(record),
                 );
             }
-            Action::Apply(intent, difference) if !acted.concern(&intent.id) => {
-                // With the namespace everything goes, the status says so, and yet it was all there.
-                let was_there = was_complete || (released && intent.id.kind == ChildKind::Namespace);
+            Action::Apply(intent, difference) => {
+                let was_there = released && was_there(environment, &intent.id);
                 if let Some(event) = events::of_repair(&intent.id, difference, was_there) {
                     let child = (intent.id.kind.as_str(), intent.id.name.as_str());
                     self.events.send(EventSubject::of(environment), Some(child), event);
                 }
             }
-            Action::RetainNamespace(_) if acted.failures.is_empty() => {
+            Action::RetainNamespace(_) => {
                 self.events.send(EventSubject::of(environment), None, events::of_retained(namespace));
             }
             _ => {}
@@ -358,15 +364,17 @@ impl EnvironmentController {
         Ok(wake.map_or(Next::AwaitChange, Next::After))
     }
 
-    /// Writes the status. `false` if the environment is not any more what was looked at: an operator that is behind must
-    /// not take a release back that another one published. The watch brings what has changed.
+    /// Writes the status. `false` if the environment is not any more what was looked at: an operator that is behind must not
+    /// take a release back that another one published. The watch brings what has changed.
     async fn write_status(
         &self,
         key: &ObjectKey,
         environment: &PlatformEnvironment,
-        status: &PlatformEnvironmentStatus,
+        new: &PlatformEnvironmentStatus,
     ) -> Result<bool, ReconcileError> {
-        let written = kube_status::apply_over(self.executor.client(), key, environment, status).await;
+        let _reporting = self.reports.begin(key, new);
+        let (client, over) = (self.executor.client(), Over::State(&environment.metadata));
+        let written = kube_status::report::<PlatformEnvironment>(client, key, over, new, status::OURS).await;
         let action = format!("write the status of PlatformEnvironment {key}");
         let Some(written) = written.map_err(ReconcileError::kubernetes(action))? else { return Ok(false) };
         self.world.environments.written_object(written);
@@ -387,14 +395,16 @@ impl Reconciler for EnvironmentController {
 }
 
 /// Puts environments into the queue when something that concerns them changes.
-fn subscribe(world: &Arc<World>, trigger: &Trigger, interests: &Arc<Interests<Thing>>) {
+fn subscribe(world: &Arc<World>, trigger: &Trigger, interests: &Arc<Interests<Thing>>, reports: &Arc<Reports>) {
     let waker = || {
         let (trigger, interests) = (trigger.clone(), interests.clone());
         move |thing: Thing| interests.in_thing(&thing).into_iter().for_each(|environment| trigger.now(environment))
     };
-    let (wake, own) = (waker(), trigger.clone());
-    world.environments.subscribe(move |key, _, _| {
-        own.now(key.clone());
+    let (wake, own, reports) = (waker(), trigger.clone(), reports.clone());
+    world.environments.subscribe(move |key, old, new| {
+        if !reports.is_echo(key, old, new) {
+            own.now(key.clone());
+        }
         wake(Thing::Environment(key.clone()));
     });
     let wake = waker();
@@ -434,6 +444,24 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, interests: &Arc<Interests<Th
             }
         });
     }
+}
+
+/// Whether this child was there when the environment was last reported, so that somebody must have removed it if it is
+/// not there now. What other settings of the operator brought about since was not.
+fn was_there(environment: &PlatformEnvironment, child: &ChildId) -> bool {
+    // With the namespace everything goes, the status says so, and yet it was all there.
+    if child.kind == ChildKind::Namespace {
+        return true;
+    }
+    let Some(status) = environment.status.as_ref() else { return false };
+    // The content of a release that is only on its way was never there.
+    let content =
+        |release: &Release| [release.variables.as_str(), release.flags.as_str(), "release"].contains(&&*child.name);
+    let belongs = match child.kind {
+        ChildKind::ConfigMap => status.release.as_ref().is_some_and(content),
+        _ => status.isolation.as_ref().is_some_and(|isolation| children::belongs_to(child, isolation)),
+    };
+    is_ready(environment) && belongs
 }
 
 fn is_ready(environment: &PlatformEnvironment) -> bool {

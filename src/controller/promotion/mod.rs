@@ -9,9 +9,10 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::{
     Api, Client,
-    api::{DeleteParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
     core::DeserializeGuard,
 };
+use serde_json::json;
 
 use self::observe::{Live, Seen};
 use super::{
@@ -22,7 +23,10 @@ use super::{
     world::{RevisionEntry, World, environment_of_revision, target_of},
 };
 use crate::{
-    api::{EnvironmentRevision, EnvironmentRevisionSpec, Promotion, PromotionStatus},
+    api::{
+        ANNOTATION_ENDED, EnvironmentRevision, EnvironmentRevisionSpec, FIELD_MANAGER, Promotion, PromotionPhase,
+        PromotionStatus,
+    },
     domain::{
         environment,
         promotion::{
@@ -40,7 +44,7 @@ use crate::{
         events::{EventSink, Subject},
         interest::Interests,
         key::ObjectKey,
-        status as kube_status,
+        status::{self as kube_status, Over},
     },
 };
 
@@ -98,6 +102,7 @@ impl PromotionController {
                 Step::Refresh => {
                     live.look = Some(self.refresh(key, &promotion).await?);
                 }
+                Step::Act(Action::MarkEnd(phase)) => return self.mark_end(key, &promotion, phase).await,
                 Step::Act(Action::Delete) => return self.delete(key, &promotion).await,
                 Step::Act(Action::Show(shown)) => {
                     if !self.write_status(key, &promotion, &shown).await? {
@@ -108,7 +113,7 @@ impl PromotionController {
                 Step::Rest(rest) => return self.report(key, &promotion, rest, now).await,
             }
         }
-        Ok(Next::After(SOON))
+        Ok(Next::Retry(None))
     }
 
     async fn read(&self, key: &ObjectKey, needed: Needed, live: &mut Live) -> Result<(), ReconcileError> {
@@ -154,7 +159,14 @@ impl PromotionController {
                 tracing::info!(promotion = ?promotion.metadata.name, %revision, "committed");
                 live.revisions.insert(revision, Some(*made));
             }
+            // The environment says what is in the way.
             Commit::Lost => {}
+            Commit::Former => {
+                live.refusal = Some(format!(
+                    "The history of a former environment named {} is still there; the environment says what to do",
+                    record.environment
+                ));
+            }
             Commit::Refused(error) => {
                 let name = environment::naming::revision(&record.environment, record.revision);
                 live.refusal =
@@ -162,6 +174,27 @@ impl PromotionController {
             }
         }
         Ok(())
+    }
+
+    /// The next reconcile follows from the change that this makes.
+    async fn mark_end(
+        &self,
+        key: &ObjectKey,
+        promotion: &Promotion,
+        phase: PromotionPhase,
+    ) -> Result<Next, ReconcileError> {
+        let patch = json!({"metadata": {
+            "uid": promotion.metadata.uid,
+            "annotations": {ANNOTATION_ENDED: phase.as_str()},
+        }});
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api: Api<Promotion> = Api::namespaced(self.client.clone(), &key.namespace);
+        match api.patch(&key.name, &params, &Patch::Merge(patch)).await {
+            Ok(written) => self.world.promotions.written_object(written),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => return Err(ReconcileError::kubernetes(format!("mark the end of Promotion {key}"))(error)),
+        }
+        Ok(Next::AwaitChange)
     }
 
     async fn delete(&self, key: &ObjectKey, promotion: &Promotion) -> Result<Next, ReconcileError> {
@@ -188,7 +221,7 @@ impl PromotionController {
         if !self.write_status(key, promotion, &rest.status).await? {
             return Ok(Next::After(SOON));
         }
-        if rest.status.phase.is_some_and(crate::api::PromotionPhase::is_terminal) {
+        if rest.status.phase.is_some_and(PromotionPhase::is_terminal) {
             self.interests.set(key, [].into());
         }
         let wake = rest.wake.map(|wake| Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO));
@@ -209,7 +242,8 @@ impl PromotionController {
         if promotion.status.clone().map(status::ours).as_ref() == Some(new) {
             return Ok(true);
         }
-        let written = kube_status::apply_over(&self.client, key, promotion, new).await;
+        let over = Over::State(&promotion.metadata);
+        let written = kube_status::report::<Promotion>(&self.client, key, over, new, status::OURS).await;
         let action = format!("write the status of Promotion {key}");
         let Some(written) = written.map_err(ReconcileError::kubernetes(action))? else { return Ok(false) };
         self.world.promotions.written_object(written);

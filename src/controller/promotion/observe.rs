@@ -10,9 +10,9 @@ use crate::{
     controller::world::World,
     domain::promotion::{
         live::{LiveLook, Names},
-        snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView},
+        snapshot::{ContentDiff, EnvironmentView, Requirements, Rival, Snapshot, VersionView, requirements},
     },
-    kube_ext::{interest::Interests, key::ObjectKey},
+    kube_ext::{cache::Decoded, interest::Interests, key::ObjectKey},
 };
 
 /// What a reconcile carries from step to step.
@@ -31,6 +31,8 @@ impl Live {
         Snapshot {
             promotion,
             environments: seen.environments,
+            requirements: seen.requirements,
+            undecodable: seen.undecodable,
             versions: seen.versions,
             rivals: seen.rivals,
             revisions: &self.revisions,
@@ -47,6 +49,8 @@ impl Live {
 pub(super) struct Seen {
     pub(super) names: Names,
     pub(super) environments: BTreeMap<String, EnvironmentView>,
+    pub(super) requirements: Requirements,
+    pub(super) undecodable: BTreeSet<String>,
     pub(super) versions: BTreeMap<String, VersionView>,
     pub(super) rivals: Vec<Rival>,
 }
@@ -58,7 +62,8 @@ pub(super) fn look(world: &World, interests: &Interests<Thing>, key: &ObjectKey,
     let first = names(world, &target, promotion);
     interests.set(key, things(&target, &first));
     let names = names(world, &target, promotion);
-    let seen = Seen {
+    interests.set(key, things(&target, &names));
+    Seen {
         environments: names
             .environments
             .iter()
@@ -72,11 +77,18 @@ pub(super) fn look(world: &World, interests: &Interests<Thing>, key: &ObjectKey,
                 Some((name.clone(), version.view().clone()))
             })
             .collect(),
+        requirements: requirements(&target.name, |name| {
+            world.environments.valid(&in_project(&target, name))?.spec.promotion.clone()
+        }),
+        undecodable: names
+            .environments
+            .iter()
+            .filter(|name| matches!(world.environments.get(&in_project(&target, name)), Some(Decoded::Invalid(_))))
+            .cloned()
+            .collect(),
         rivals: world.rivals(&target),
         names,
-    };
-    interests.set(key, things(&target, &seen.names));
-    seen
+    }
 }
 
 fn names(world: &World, target: &ObjectKey, promotion: &Promotion) -> Names {

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, future::try_join, stream};
 use kube::{
     Api, Client, Resource,
     api::ListParams,
@@ -71,15 +71,18 @@ async fn look(client: &Client, world: &World, key: &ObjectKey, target: &str, wha
         Look::Version(name) => one::<_, PlatformVersion>(client, &world.versions, project, &name).await.map(drop),
         Look::Promotions => promotions(client, world, key, target).await,
         Look::Revisions(environment, from) => {
-            let mut number = from;
-            loop {
+            let read = async |number| {
                 let name = naming::revision(&environment, number);
-                let there = one::<_, EnvironmentRevision>(client, &world.revisions, project, &name).await?;
-                if !there {
-                    return Ok(());
-                }
+                one::<_, EnvironmentRevision>(client, &world.revisions, project, &name).await
+            };
+            // There is hardly ever a second one, so both are asked for at once.
+            let mut number = from.next();
+            let (_, mut there) = try_join(read(from), read(number)).await?;
+            while there {
                 number = number.next();
+                there = read(number).await?;
             }
+            Ok(())
         }
     }
 }
@@ -89,8 +92,9 @@ async fn promotions(client: &Client, world: &World, key: &ObjectKey, target: &st
     let api: Api<DeserializeGuard<Promotion>> = Api::namespaced(client.clone(), &key.namespace);
     let into_target = ListParams::default().fields(&format!("spec.target={target}"));
     let list = api.list(&into_target).await.map_err(ReconcileError::kubernetes("list Promotions"))?;
+    let listed = list.items.iter().any(|promotion| promotion.meta().name.as_deref() == Some(&*key.name));
     list.items.into_iter().for_each(|promotion| world.promotions.written(promotion));
-    if !world.promotions.held(key).is_some_and(|held| held.value.valid().is_some()) {
+    if listed {
         return Ok(());
     }
     one::<_, Promotion>(client, &world.promotions, &key.namespace, &key.name).await.map(drop)
@@ -105,15 +109,13 @@ where
     let api: Api<DeserializeGuard<K>> = Api::namespaced(client.clone(), project);
     let action = format!("read {} {project}/{name}", K::kind(&()));
     let found = api.get_opt(name).await.map_err(ReconcileError::kubernetes(action))?;
-    let there = found.is_some();
-    match found {
-        Some(object) => cache.written(object),
-        None => {
-            let at = ObjectKey::new(project, name);
-            if let Some(held) = cache.held(&at) {
-                cache.remove_written(&at, &held.stamp.uid);
-            }
-        }
+    if let Some(object) = found {
+        cache.written(object);
+        return Ok(true);
     }
-    Ok(there)
+    let at = ObjectKey::new(project, name);
+    if let Some(held) = cache.held(&at) {
+        cache.remove_written(&at, &held.stamp.uid);
+    }
+    Ok(false)
 }

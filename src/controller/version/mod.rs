@@ -30,13 +30,16 @@ use crate::{
         cache::{Decoded, Record},
         interest::Interests,
         key::ObjectKey,
-        status,
+        status::{self, Over},
     },
 };
 
-/// What becomes of a version's environments is told with this delay: a version that comes into a hundred environments at
-/// once is told of once.
-const CALM: Duration = Duration::from_millis(500);
+/// What becomes of a version's environments is told with this delay: a version that comes into a hundred environments
+/// one after the other is told of a few times, not a hundred. Nothing waits for it: it is for people.
+const CALM: Duration = Duration::from_secs(2);
+
+/// When to look again at what has changed meanwhile, if nothing tells.
+const SOON: Duration = Duration::from_millis(100);
 
 /// What is kept of a version: all but its content.
 #[derive(Clone, Debug)]
@@ -125,8 +128,15 @@ impl VersionController {
                 let uid = version.uid.as_deref().unwrap_or_default().into();
                 self.world.versions.remove_written(key, &uid);
             }
-            // It changed meanwhile: the watch brings it, and us back here.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            // It changed meanwhile.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                let action = format!("read PlatformVersion {key}");
+                let uid = version.uid.as_deref().unwrap_or_default().into();
+                match api.get_opt(&key.name).await.map_err(ReconcileError::kubernetes(action))? {
+                    Some(live) => self.world.versions.written(DeserializeGuard(Ok(live))),
+                    None => self.world.versions.remove_written(key, &uid),
+                }
+            }
             Err(error) => {
                 return Err(ReconcileError::kubernetes(format!("write the finalizers of PlatformVersion {key}"))(
                     error,
@@ -180,7 +190,7 @@ impl Reconciler for VersionController {
         // A finalizer cannot be added to what is being deleted already.
         if held != needed && (held || !terminating) {
             self.hold(key, &version, needed).await?;
-            return Ok(Next::After(Duration::ZERO));
+            return Ok(Next::After(SOON));
         }
         let facts = Facts {
             generation: version.generation,
@@ -196,7 +206,9 @@ impl Reconciler for VersionController {
         };
         let (report, wake) = version::status::report(&facts);
         if report != version::status::ours(&version.status) {
-            let written = status::apply::<PlatformVersion>(&self.client, key, version.uid.as_deref(), &report).await;
+            let over = Over::Incarnation(version.uid.as_deref());
+            let ours = version::status::OURS;
+            let written = status::report::<PlatformVersion>(&self.client, key, over, &report, ours).await;
             let action = format!("write the status of PlatformVersion {key}");
             if let Some(written) = written.map_err(ReconcileError::kubernetes(action))? {
                 self.world.versions.written(DeserializeGuard(Ok(written)));
@@ -227,8 +239,10 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, children: &Arc<Interests<Obj
         let Some(environment) = super::world::environment_of_revision(key) else { return };
         let entries = old.into_iter().chain(new);
         let mut versions: BTreeSet<ObjectKey> = entries.filter_map(|entry| entry.version_in(&key.namespace)).collect();
-        versions.extend(caches.version_before_the_newest(&environment));
-        versions.into_iter().for_each(|version| wake.after(version, CALM));
+        versions.extend(caches.newest_versions(&environment));
+        for version in versions {
+            wake.after(version, CALM);
+        }
     });
     let (wake, versions) = (trigger.clone(), world.versions.clone());
     world.environments.subscribe(move |key, old, new| {

@@ -184,6 +184,9 @@ pub fn namespace(owner: Owner<'_>, isolation: &EffectiveIsolation) -> Intent {
     intent(owner, ChildKind::Namespace, owner.namespace, &json!({"metadata": {"labels": labels}}))
 }
 
+const ALLOW_GATEWAYS: &str = "allow-gateways";
+const ALLOW_INTERNET: &str = "allow-internet";
+
 /// Everything that keeps the environment apart, and lets people look into it.
 #[must_use]
 pub fn isolation_children(
@@ -208,6 +211,17 @@ pub fn isolation_children(
     }
     children.extend(access.iter().map(|access| role_binding(owner, access)));
     children
+}
+
+/// Whether an environment with this isolation has this child: what always is there, or what its isolation asks for.
+#[must_use]
+pub fn belongs_to(child: &ChildId, isolation: &EffectiveIsolation) -> bool {
+    match (child.kind, child.name.as_str()) {
+        (ChildKind::NetworkPolicy, ALLOW_GATEWAYS) => !isolation.gateways.is_empty(),
+        (ChildKind::NetworkPolicy, ALLOW_INTERNET) => isolation.internet,
+        (ChildKind::RoleBinding, name) => isolation.roles.iter().any(|role| role_binding_name(role) == name),
+        _ => true,
+    }
 }
 
 /// The identity of the environment's applications. Nothing mounts its token unasked.
@@ -270,7 +284,7 @@ fn allow_gateways(owner: Owner<'_>, isolation: &EffectiveIsolation, settings: &S
         .filter_map(|gateway| settings.gateways.get(gateway))
         .map(|namespace| json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}))
         .collect();
-    network_policy(owner, "allow-gateways", &json!(["Ingress"]), &json!([{"from": from}]), &json!([]))
+    network_policy(owner, ALLOW_GATEWAYS, &json!(["Ingress"]), &json!([{"from": from}]), &json!([]))
 }
 
 /// Public addresses only: no private range (RFC 1918, RFC 6598, RFC 4193), no link-local one, where clouds keep their
@@ -282,7 +296,7 @@ fn allow_internet(owner: Owner<'_>) -> Intent {
         {"ipBlock": {"cidr": "0.0.0.0/0", "except": private}},
         {"ipBlock": {"cidr": "::/0", "except": private_v6}},
     ]}]);
-    network_policy(owner, "allow-internet", &json!(["Egress"]), &json!([]), &egress)
+    network_policy(owner, ALLOW_INTERNET, &json!(["Egress"]), &json!([]), &egress)
 }
 
 fn network_policy(owner: Owner<'_>, name: &str, types: &Value, ingress: &Value, egress: &Value) -> Intent {
@@ -304,7 +318,11 @@ fn role_binding(owner: Owner<'_>, access: &Access) -> Intent {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": access.role},
         "subjects": users.chain(groups).chain(accounts).collect::<Vec<_>>(),
     });
-    intent(owner, ChildKind::RoleBinding, &format!("access-{}", access.role), &body)
+    intent(owner, ChildKind::RoleBinding, &role_binding_name(&access.role), &body)
+}
+
+fn role_binding_name(role: &str) -> String {
+    format!("access-{role}")
 }
 
 /// Hexadecimal digits of a digest in a name: 128 bits, so that nobody finds two contents of one name.
@@ -408,6 +426,23 @@ mod tests {
     fn only_development_reaches_the_internet() {
         assert!(names(EnvironmentClass::Development).contains(&"NetworkPolicy allow-internet".to_owned()));
         assert!(!names(EnvironmentClass::Production).contains(&"NetworkPolicy allow-internet".to_owned()));
+    }
+
+    #[test]
+    fn what_belongs_to_an_isolation_is_what_it_makes() {
+        let view = Access { role: "view".into(), users: vec!["ana".into()], groups: vec![], service_accounts: vec![] };
+        let mut isolation = isolation::effective(EnvironmentClass::Development, None, &settings()).0;
+        isolation.roles = vec!["view".to_owned()];
+        let all: Vec<ChildId> =
+            isolation_children(OWNER, &isolation, &[&view], &settings()).into_iter().map(|intent| intent.id).collect();
+        assert!(all.iter().all(|child| belongs_to(child, &isolation)));
+        isolation.gateways.clear();
+        isolation.roles.clear();
+        isolation.internet = false;
+        let fewer = isolation_children(OWNER, &isolation, &[], &settings());
+        let made = |child: &ChildId| fewer.iter().any(|intent| intent.id == *child);
+        assert_eq!(fewer.len(), all.len() - 3);
+        assert!(all.iter().all(|child| belongs_to(child, &isolation) == made(child)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{children::ChildId, snapshot::Difference};
 use crate::{
     api::{
         Cause, Condition, ConditionStatus, EnvironmentPhase, EnvironmentRevisionSpec, PlatformEnvironmentStatus,
+        ReleaseState,
         condition::{EXPIRING, READY, RECONCILING, Reason, STALLED},
     },
     domain::event::{Event, shortened},
@@ -47,12 +48,27 @@ pub fn of_status(old: Option<&PlatformEnvironmentStatus>, new: &PlatformEnvironm
             note: expiring.message.clone(),
         });
     }
+    events.extend(failed_release(old, new));
     let terminating = |status: &PlatformEnvironmentStatus| status.phase == Some(EnvironmentPhase::Terminating);
     if terminating(new) && !old.is_some_and(terminating) {
         let note = "The environment is being deleted with all that belongs to it".to_owned();
         events.push(Event { warning: false, reason: "Terminating".into(), action: "Delete", note });
     }
     events
+}
+
+/// The planner reported that the release is not healthy.
+fn failed_release(old: Option<&PlatformEnvironmentStatus>, new: &PlatformEnvironmentStatus) -> Option<Event> {
+    let state =
+        |status: &PlatformEnvironmentStatus| status.release.as_ref().map(|release| (release.revision, release.state));
+    let (revision, now) = state(new)?;
+    if now != ReleaseState::Failed || old.and_then(state) == Some((revision, now)) {
+        return None;
+    }
+    let details = old.and_then(|old| old.deployment.as_ref()).and_then(|report| report.message.as_ref());
+    let details = details.map(|message| format!(": {message}")).unwrap_or_default();
+    let note = shortened(format!("The planner reported that revision {revision} failed{details}"));
+    Some(Event { warning: true, reason: "DeploymentFailed".into(), action: "Deploy", note })
 }
 
 /// GitOps tools apply in any order, so what an environment starts from may be a moment late: no cause for alarm.

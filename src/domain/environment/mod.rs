@@ -10,6 +10,7 @@ pub mod events;
 pub mod flagd;
 pub mod intents;
 pub mod isolation;
+pub mod limits;
 pub mod naming;
 pub mod ownership;
 pub mod plan;

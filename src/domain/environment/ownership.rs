@@ -25,6 +25,12 @@ impl OwnedFields {
         Self::of_fields(&foretold(body, atomic))
     }
 
+    /// No field at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::of_fields(&Value::Null)
+    }
+
     /// What an entry of `managedFields` (its `fieldsV1`) says.
     #[must_use]
     pub fn of_fields(fields: &Value) -> Self {

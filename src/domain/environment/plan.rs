@@ -4,7 +4,7 @@
 //! the release that it proves, the namespace before what lies in it, isolation before the release pointer that
 //! applications follow. Everything that may be done at once is in one [`Step::Act`].
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use jiff::Timestamp;
 
@@ -77,6 +77,39 @@ pub enum Action {
     CreatePromotion(Box<Promotion>),
 }
 
+/// As it follows "it still wants to".
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(Read::Revision(name)) => write!(f, "read EnvironmentRevision {name}"),
+            Self::Read(Read::Namespace) => f.write_str("read the namespace"),
+            Self::Act(actions) => {
+                let all: Vec<String> = actions.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join(", "))
+            }
+            Self::Rest(_) => f.write_str("rest"),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddFinalizer => f.write_str("add the finalizer"),
+            Self::RemoveFinalizer => f.write_str("remove the finalizer"),
+            Self::DeleteEnvironment => f.write_str("delete the environment"),
+            Self::Apply(intent, _) => write!(f, "apply {}", intent.id),
+            Self::Delete(child, _) => write!(f, "delete {child}"),
+            Self::RetainNamespace(_) => f.write_str("retain the namespace"),
+            Self::CreateRevision(record) => write!(f, "create revision {}", record.revision),
+            Self::DeleteRevisions => f.write_str("delete the revisions"),
+            Self::PruneRevisions(numbers) => write!(f, "delete {} old revisions", numbers.len()),
+            Self::RecordOutcome(number, _) => write!(f, "write down how the deployment of revision {number} went"),
+            Self::CreatePromotion(promotion) => write!(f, "create promotion to {}", promotion.spec.target),
+        }
+    }
+}
+
 /// The report of a plan that has nothing left to do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rest {
@@ -140,15 +173,36 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     });
     match step {
         Ok(Some(step)) => step,
-        Ok(None) => rest(snapshot, &findings, None),
-        Err(hold) => rest(snapshot, &findings, Some(hold)),
+        Ok(None) => Step::Rest(Box::new(rest(snapshot, &findings, None))),
+        Err(hold) => Step::Rest(Box::new(rest(snapshot, &findings, Some(hold)))),
     }
 }
 
-fn rest(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<Hold>) -> Step {
+/// The report of a plan that did not come to rest within so many steps, although the spec stayed the same.
+#[must_use]
+pub fn restless(snapshot: &Snapshot<'_>, steps: usize) -> Rest {
+    let step = match plan(snapshot) {
+        Step::Rest(rest) => return *rest,
+        step => step,
+    };
+    let message = format!(
+        "After {steps} steps the operator is not done; it still wants to {step}. Unless somebody undoes what it does as \
+         fast as it does it, this is a defect of the operator: please report it with this message"
+    );
+    let hold = Hold { retry: true, ..Hold::stalled(Reason::OperatorDefect, condition::READY, message) };
+    let mut findings = Findings::default();
+    if snapshot.environment.metadata.deletion_timestamp.is_none() {
+        // For what they find out. Where they lead is known.
+        drop(expired(snapshot, &mut findings));
+        drop(forward(snapshot, &mut findings));
+    }
+    rest(snapshot, &findings, Some(hold))
+}
+
+fn rest(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<Hold>) -> Rest {
     let status = status::report(snapshot, findings, hold.as_ref());
     let wake = findings.expiry.map(|expiry| if snapshot.now < expiry.warn_at { expiry.warn_at } else { expiry.at });
-    Step::Rest(Box::new(Rest { status, wake, retry: hold.is_some_and(|hold| hold.retry) }))
+    Rest { status, wake, retry: hold.is_some_and(|hold| hold.retry) }
 }
 
 fn expired(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {
@@ -185,6 +239,10 @@ fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
     }
     if !has_finalizer(snapshot) {
         return Ok(Some(Step::Act(vec![Action::AddFinalizer])));
+    }
+    // What was reported of the release depends on nothing else, and other environments wait for it.
+    if let Some(action) = reported(snapshot) {
+        return Ok(Some(Step::Act(vec![action])));
     }
     let proposal = release::propose(snapshot);
     if let Ok(Proposal::Read(name)) = proposal {
@@ -236,7 +294,7 @@ fn release_step(
             Ok(Some(Step::Act(vec![Action::CreateRevision(record)])))
         }
         Proposal::Keep(release, pending) => {
-            findings.pending_config = pending;
+            findings.pending_config = pending.map(|pending| *pending);
             let pointer = children::release_pointer(owner, &release);
             let pointing = repairs(snapshot, std::slice::from_ref(&pointer));
             findings.config_intact = Some(pointing.is_done());
@@ -248,17 +306,18 @@ fn release_step(
     }
 }
 
-/// The release is published. What was reported of it is written down, what nobody needs any longer is cleared away, and
-/// what is due by itself is asked for.
+/// What the planner reported of the newest revision and is not written down yet.
+fn reported(snapshot: &Snapshot<'_>) -> Option<Action> {
+    let report = snapshot.environment.status.as_ref()?.deployment.as_ref();
+    let latest = snapshot.latest()?;
+    let outcome = outcome::after(latest.number, latest.outcome.as_ref(), report, snapshot.now)?;
+    Some(Action::RecordOutcome(latest.number, outcome))
+}
+
+/// The release is published. What nobody needs any longer is cleared away, and what is due by itself is asked for.
 fn follow_up(snapshot: &Snapshot<'_>, release: &Release, pointer: &Intent) -> Option<Step> {
     let mut actions = surplus_content(snapshot, release, pointer).actions;
-    let report = snapshot.environment.status.as_ref().and_then(|status| status.deployment.as_ref());
-    if let Some(latest) = snapshot.latest()
-        && let Some(outcome) = outcome::after(latest.number, latest.outcome.as_ref(), report, snapshot.now)
-    {
-        actions.push(Action::RecordOutcome(latest.number, outcome));
-    }
-    let surplus = retention::surplus(&snapshot.history, &snapshot.asked);
+    let surplus = retention::surplus(&snapshot.history, &snapshot.on_their_way);
     if !surplus.is_empty() {
         actions.push(Action::PruneRevisions(surplus));
     }

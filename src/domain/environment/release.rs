@@ -1,14 +1,14 @@
 //! The release: whether a new revision is due, and what it says.
 
 use super::{
-    config, naming,
+    config, limits, naming,
     plan::Hold,
-    snapshot::{Base, BaseEnvironment, Snapshot},
+    snapshot::{Base, BaseEnvironment, Snapshot, former_history},
 };
 use crate::{
     api::{
-        ANNOTATION_CHANGED_BY, ANNOTATION_CREATED_BY, Cause, Digest, EnvironmentRevision, EnvironmentRevisionSpec,
-        Release, RevisionNumber,
+        ANNOTATION_CHANGED_BY, ANNOTATION_CREATED_BY, Cause, EnvironmentRevision, EnvironmentRevisionSpec, Release,
+        RevisionNumber,
         condition::{self, Reason},
         environment::ConfigurationChanges,
         revision::{DeclaredConfiguration, EffectiveConfiguration, RevisionReference, VersionReference},
@@ -16,8 +16,7 @@ use crate::{
     },
     domain::{
         canonical,
-        conditions::whole_seconds,
-        revision::{RevisionRecord, chain, retention},
+        revision::{RevisionRecord, chain, record, retention},
     },
 };
 
@@ -25,7 +24,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub enum Proposal {
     /// It is as it should be. Edits of `spec.config` may wait for a promotion.
-    Keep(Release, Option<ConfigurationChanges>),
+    Keep(Box<Release>, Option<Box<ConfigurationChanges>>),
     /// Make this revision.
     Commit(Box<EnvironmentRevisionSpec>),
     /// Nobody can say before this revision, by name, was read.
@@ -41,11 +40,7 @@ pub fn of(record: &EnvironmentRevisionSpec) -> Release {
 /// Compares the history with the spec.
 pub fn propose(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
     if snapshot.former_history {
-        let message = format!(
-            "The history of a former environment named {} is still there; this one starts when it is gone. If it does \
-             not go, delete its EnvironmentRevisions, or look at their finalizers",
-            snapshot.name()
-        );
+        let message = former_history(snapshot.name());
         return Err(Hold { retry: true, ..Hold::waiting(Reason::FormerHistory, condition::CONFIG_READY, message) });
     }
     if let Some(name) = &snapshot.unreadable {
@@ -115,32 +110,18 @@ fn first(snapshot: &Snapshot<'_>) -> Result<Proposal, Hold> {
     let spec = &snapshot.environment.spec.config;
     let merged = config::merge(spec, &DeclaredConfiguration::default(), &origin.config, RevisionNumber::FIRST);
     let changes = config::changes(&origin.config, &merged);
-    Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
-        environment: snapshot.name().to_owned(),
-        environment_uid: snapshot.uid().to_owned(),
-        revision: RevisionNumber::FIRST,
+    let whose = (snapshot.name(), snapshot.uid());
+    commit(EnvironmentRevisionSpec {
         generation: generation(snapshot),
-        cause: origin.cause,
         base: origin.base,
         version: origin.version,
         config_digest: config::digest(&merged),
         config: merged,
         declared: config::declared(spec),
         changes,
-        promotion: None,
-        restores: None,
-        vetoes: None,
-        emergency: false,
-        gates: vec![],
-        plan_digest: None,
-        confirmations: vec![],
-        reason: None,
-        retained_from: None,
         actor: actor(snapshot, ANNOTATION_CREATED_BY),
-        timestamp: whole_seconds(snapshot.now),
-        previous: None,
-        digest: Digest::of(b""),
-    }))))
+        ..record::begin(whose, RevisionNumber::FIRST, origin.cause, snapshot.now)
+    })
 }
 
 fn version_not_found(name: &str) -> Hold {
@@ -186,6 +167,13 @@ fn clone_of(snapshot: &Snapshot<'_>, base: &BaseEnvironment) -> Result<Result<Or
     };
     let revision = naming::revision(name, latest.number);
     let Some(record) = read(snapshot, &revision)? else { return Ok(Err(revision)) };
+    if !chain::is_sealed(&record.spec) {
+        let message = format!(
+            "spec.baseFrom.environment: the EnvironmentRevision {revision} was edited: its digest does not fit its \
+             content, so nothing is cloned from it. Restore it from a backup"
+        );
+        return Err(Hold::stalled(Reason::HistoryBroken, condition::CONFIG_READY, message));
+    }
     Ok(Ok(Origin {
         cause: Cause::Cloned,
         base: Some(RevisionReference { environment: name.clone(), revision: latest.number }),
@@ -201,7 +189,7 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
     // newer one is on its way.
     let behind = generation(snapshot) <= latest.generation;
     if behind || canonical::digest(&declared) == latest.declared_digest {
-        return Ok(Proposal::Keep(latest.release(), None));
+        return Ok(Proposal::Keep(Box::new(latest.release()), None));
     }
     let name = naming::revision(snapshot.name(), latest.number);
     let Some(current) = read(snapshot, &name)? else { return Ok(Proposal::Read(name)) };
@@ -210,34 +198,29 @@ fn following(snapshot: &Snapshot<'_>, latest: &RevisionRecord) -> Result<Proposa
     let changes = config::changes(&current.spec.config, &merged);
     if changes_wait(snapshot) {
         let pending = ConfigurationChanges { variables: changes.variables, flags: changes.flags };
-        return Ok(Proposal::Keep(latest.release(), Some(pending)));
+        return Ok(Proposal::Keep(Box::new(latest.release()), Some(Box::new(pending))));
     }
-    Ok(Proposal::Commit(Box::new(chain::sealed(EnvironmentRevisionSpec {
-        environment: snapshot.name().to_owned(),
-        environment_uid: snapshot.uid().to_owned(),
-        revision: number,
+    let limit = snapshot.environment.spec.revision_history_limit;
+    commit(EnvironmentRevisionSpec {
         generation: generation(snapshot),
-        cause: Cause::ConfigChanged,
-        base: None,
         version: latest.version.clone(),
         config_digest: config::digest(&merged),
         changes,
         config: merged,
         declared,
-        promotion: None,
-        restores: None,
-        vetoes: None,
-        emergency: false,
-        gates: vec![],
-        plan_digest: None,
-        confirmations: vec![],
-        reason: None,
-        retained_from: retention::retained_from(&snapshot.history, snapshot.environment.spec.revision_history_limit),
+        retained_from: retention::retained_from(&snapshot.history, limit),
         actor: actor(snapshot, ANNOTATION_CHANGED_BY),
-        timestamp: whole_seconds(snapshot.now),
         previous: Some(latest.digest),
-        digest: Digest::of(b""),
-    }))))
+        ..record::begin((snapshot.name(), snapshot.uid()), number, Cause::ConfigChanged, snapshot.now)
+    })
+}
+
+/// The proposal to make this revision, if there is room for what it says.
+fn commit(record: EnvironmentRevisionSpec) -> Result<Proposal, Hold> {
+    if let Some(exceeded) = limits::exceeded(&record) {
+        return Err(Hold::stalled(Reason::InvalidSpec, condition::CONFIG_READY, exceeded.to_string()));
+    }
+    Ok(Proposal::Commit(Box::new(chain::sealed(record))))
 }
 
 /// Whether edits of `spec.config` wait for a promotion.

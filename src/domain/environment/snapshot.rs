@@ -1,9 +1,6 @@
 //! What is known about an environment at one moment: the only thing that a plan is made of.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -13,9 +10,9 @@ use super::{
     ownership::{OtherManager, OwnedFields},
 };
 use crate::{
-    api::{EnvironmentRevision, PlatformEnvironment, RevisionNumber, condition::Reason, revision::VersionReference},
+    api::{EnvironmentRevision, PlatformEnvironment, condition::Reason, revision::VersionReference},
     domain::{
-        promotion::auto,
+        promotion::{auto, snapshot::Rival},
         revision::{History, RevisionRecord},
         settings::Settings,
         uid::Uid,
@@ -39,8 +36,8 @@ pub struct Snapshot<'a> {
     pub former_history: bool,
     /// What `spec.baseFrom` names, as long as there is no revision yet.
     pub base: Base,
-    /// Revisions that promotions on their way would roll back to.
-    pub asked: BTreeSet<RevisionNumber>,
+    /// The promotions into it that have not ended.
+    pub on_their_way: Vec<Rival>,
     /// What a promotion could be made of that is due by itself; only where the rules ask for such.
     pub auto: Option<auto::Inputs>,
     /// Revisions with their whole configuration, by name, as far as the plan asked for them; `None` if there is none
@@ -210,4 +207,20 @@ impl Failure {
         );
         Self { target: id.to_string(), kind: Some(id.kind), reason: Reason::NotOurs, message }
     }
+
+    /// A revision with the name that we need is a former environment's.
+    #[must_use]
+    pub fn former_history(revision: &str, environment: &str) -> Self {
+        let message = former_history(environment);
+        Self { target: revision.to_owned(), kind: None, reason: Reason::FormerHistory, message }
+    }
+}
+
+/// What is said of an environment whose name has the history of another one.
+#[must_use]
+pub fn former_history(environment: &str) -> String {
+    format!(
+        "The history of a former environment named {environment} is still there; this one starts when it is gone. If it \
+         does not go, delete its EnvironmentRevisions, or look at their finalizers"
+    )
 }

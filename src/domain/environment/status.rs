@@ -11,10 +11,37 @@ use crate::{
             CONFIG_DIVERGED, CONFIG_PENDING, CONFIG_READY, EXPIRING, ISOLATED, NAMESPACE_READY, READY, RECONCILING,
             Reason, STALLED,
         },
-        environment::{ConfigurationChanges, DivergedKey},
+        environment::{ConfigurationChanges, DivergedKey, Veto},
         isolation::EffectiveIsolation,
     },
-    domain::{conditions::Conditions, revision::RevisionRecord},
+    domain::{conditions::Conditions, our_part::OurPart, revision::RevisionRecord},
+};
+
+/// The part of the status that is ours; `deployment` is the planner's.
+pub const OURS: OurPart = OurPart {
+    fields: &[
+        "observedGeneration",
+        "phase",
+        "namespace",
+        "url",
+        "expiresAt",
+        "release",
+        "pendingConfig",
+        "diverged",
+        "vetoes",
+        "isolation",
+    ],
+    conditions: &[
+        READY,
+        RECONCILING,
+        STALLED,
+        NAMESPACE_READY,
+        ISOLATED,
+        CONFIG_READY,
+        CONFIG_DIVERGED,
+        CONFIG_PENDING,
+        EXPIRING,
+    ],
 };
 
 /// What planning found out on its way. What it did not get to is `None`, and stays as it was last reported.
@@ -53,9 +80,10 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
         release,
         // The planner's field.
         deployment: None,
-        pending_config: findings.pending_config.clone(),
+        // Without a change of value there is nothing to list; the condition tells of it all the same.
+        pending_config: pending_config(snapshot, findings, hold),
         diverged: diverged(snapshot),
-        vetoes: snapshot.history.vetoes(),
+        vetoes: newest_vetoes(snapshot),
         isolation: findings.isolation.clone().or(if terminating { old.isolation.clone() } else { None }),
         conditions: conditions(snapshot, findings, hold, expiring, &old.conditions),
     }
@@ -64,20 +92,16 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
 /// The part of a stored status that is ours: others may add conditions of their own, and report beside us.
 #[must_use]
 pub fn ours(mut stored: PlatformEnvironmentStatus) -> PlatformEnvironmentStatus {
-    let known = [
-        READY,
-        RECONCILING,
-        STALLED,
-        NAMESPACE_READY,
-        ISOLATED,
-        CONFIG_READY,
-        CONFIG_DIVERGED,
-        CONFIG_PENDING,
-        EXPIRING,
-    ];
     stored.deployment = None;
-    stored.conditions.retain(|condition| known.contains(&condition.r#type.as_str()));
+    stored.conditions.retain(|condition| OURS.has(condition));
     stored
+}
+
+/// What was not looked at stays as it was last reported.
+fn pending_config(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>) -> Option<ConfigurationChanges> {
+    let stored = || snapshot.environment.status.as_ref().and_then(|status| status.pending_config.clone());
+    let found = findings.pending_config.clone().filter(|changes| !changes.is_empty());
+    if findings.config_intact.is_none() && hold.is_some() { found.or_else(stored) } else { found }
 }
 
 /// The release of the newest revision. One that the history does not have any more stays said: it is the only trace.
@@ -144,8 +168,16 @@ fn conditions(
 
 /// How many keys the status lists, as in the schema.
 const MOST_KEYS: usize = 512;
+/// How many vetoes the status lists, as in the schema.
+const MOST_VETOES: usize = 64;
 /// How many names stand in a sentence.
 const MOST_NAMES: usize = 8;
+
+/// The newest, as many as the schema takes. The gate looks at all.
+fn newest_vetoes(snapshot: &Snapshot<'_>) -> Vec<Veto> {
+    let vetoes = snapshot.history.vetoes();
+    vetoes[vetoes.len().saturating_sub(MOST_VETOES)..].to_vec()
+}
 
 fn diverged(snapshot: &Snapshot<'_>) -> Vec<DivergedKey> {
     snapshot.latest().map_or(vec![], |latest| latest.diverged.iter().take(MOST_KEYS).cloned().collect())
@@ -213,5 +245,20 @@ impl List<'_> {
 
     fn put(&mut self, name: &str, status: ConditionStatus, reason: Reason, message: String) {
         self.0.put(name, status, reason.as_str(), message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::CustomResourceExt as _;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::PlatformEnvironment;
+
+    /// A new field of the status is either ours, and then corrected, or written by others alone.
+    #[test]
+    fn each_field_of_the_status_has_one_author() {
+        OURS.assert_authors(&json!(PlatformEnvironment::crd()), &["deployment"]);
     }
 }

@@ -11,7 +11,9 @@ use super::snapshot::{EnvironmentView, VersionView};
 use crate::{
     api::{
         ANNOTATION_AUTO, ANNOTATION_CREATED_BY, DeploymentState, FIELD_MANAGER, PlatformEnvironment, Promotion,
-        PromotionSpec, promotion::PromotionSource, revision::VersionReference,
+        PromotionSpec,
+        promotion::PromotionSource,
+        revision::{DeploymentOutcome, VersionReference},
     },
     domain::{revision::History, version::order},
 };
@@ -40,10 +42,17 @@ pub fn due(environment: &PlatformEnvironment, history: &History, inputs: &Inputs
         Some(text) => Some(text.parse().ok()?),
         None => None,
     };
-    let (version, why) = if rules.from.is_empty() { newest_published(inputs)? } else { newest_deployed(inputs)? };
-    let within = range.is_none_or(|range| order::parse(&version.name).is_some_and(|version| range.matches(&version)));
+    let within = |version: &VersionReference| {
+        range.as_ref().is_none_or(|range| order::parse(&version.name).is_some_and(|version| range.matches(&version)))
+    };
+    let candidates = if rules.from.is_empty() { published(inputs) } else { deployed(inputs) };
+    let candidates = candidates.into_iter().filter(|(version, _)| within(version));
+    let (version, why) = candidates.max_by_key(|(version, _)| order::parse(&version.name))?;
+    if current.has_version(&version.digest) {
+        return None;
+    }
     let newer = current.version.as_ref().is_none_or(|current| order::is_older(&current.name, &version.name));
-    if !within || !newer || history.veto(&version.digest).is_some() {
+    if !newer || history.veto(&version.digest).is_some() {
         return None;
     }
     let target = environment.metadata.name.clone()?;
@@ -54,28 +63,24 @@ pub fn due(environment: &PlatformEnvironment, history: &History, inputs: &Inputs
     Some(promotion(environment, &name, &version, why))
 }
 
-/// Of what each upstream environment last deployed well, the newest.
-fn newest_deployed(inputs: &Inputs) -> Option<(VersionReference, String)> {
-    let deployed = inputs.upstream.iter().filter_map(|environment| {
-        let good = |outcome: &crate::api::revision::DeploymentOutcome| outcome.state == DeploymentState::Succeeded;
+/// What each upstream environment has now, if it was deployed well there; and why that is a candidate.
+fn deployed(inputs: &Inputs) -> Vec<(VersionReference, String)> {
+    let good = |outcome: &DeploymentOutcome| outcome.state == DeploymentState::Succeeded;
+    let of = |environment: &EnvironmentView| {
         let newest = environment.history.newest().filter(|newest| newest.outcome.as_ref().is_some_and(good))?;
         let version = newest.version.clone()?;
         let why = format!("auto: {} was deployed in {} (revision {})", version.name, environment.name(), newest.number);
         Some((version, why))
-    });
-    newest(deployed)
+    };
+    inputs.upstream.iter().filter_map(of).collect()
 }
 
-fn newest_published(inputs: &Inputs) -> Option<(VersionReference, String)> {
-    let there = inputs.published.iter().filter(|version| !version.terminating).map(|version| version.reference.clone());
-    newest(there.map(|version| {
-        let why = format!("auto: {} was published", version.name);
-        (version, why)
-    }))
-}
-
-fn newest(versions: impl Iterator<Item = (VersionReference, String)>) -> Option<(VersionReference, String)> {
-    versions.max_by_key(|(version, _)| order::parse(&version.name))
+/// All versions of the project; and why each is a candidate.
+fn published(inputs: &Inputs) -> Vec<(VersionReference, String)> {
+    let there = inputs.published.iter().filter(|version| !version.terminating);
+    there
+        .map(|version| (version.reference.clone(), format!("auto: {} was published", version.reference.name)))
+        .collect()
 }
 
 fn promotion(environment: &PlatformEnvironment, name: &str, version: &VersionReference, why: String) -> Promotion {

@@ -38,8 +38,8 @@ impl Names {
         }
         let released_in = [Some(target), source.environment.as_ref()];
         for view in released_in.into_iter().flatten().filter_map(|name| environment(name)) {
-            let named = [view.history.newest(), source.revision.and_then(|number| view.history.get(number))];
-            let versions = named.into_iter().flatten().filter_map(|record| record.version.as_ref());
+            let records = [view.history.newest(), source.revision.and_then(|number| view.history.get(number))];
+            let versions = records.into_iter().flatten().filter_map(|record| record.version.as_ref());
             names.versions.extend(versions.map(|version| version.name.clone()));
         }
         names

@@ -22,7 +22,10 @@ const DEADLINE: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The environment does not say its new release yet.
-    Publishing,
+    Publishing {
+        /// Until when the planner has to report it all the same.
+        until: Timestamp,
+    },
     /// The planner has not reported the end of the deployment.
     Deploying {
         /// The revision that it has to report.
@@ -53,6 +56,18 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether nothing comes after it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Self::Publishing { .. } | Self::Deploying { .. } | Self::Soaking { .. } => false,
+            Self::Failed { answer, .. } => !matches!(answer, Answer::Restore(_)),
+            Self::Succeeded | Self::Superseded { .. } => true,
+        }
+    }
+}
+
 /// What comes of a failed deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -69,8 +84,8 @@ pub enum Answer {
 /// Where the promotion stands that made this revision.
 #[must_use]
 pub fn of(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionRecord) -> Outcome {
-    if let Some(answer) = target.history.after(made.number).find(|record| record.is_made_by(snapshot.uid())) {
-        let why = format!("The deployment of revision {} failed", made.number);
+    if let Some(answer) = target.history.after(made.number).find(|record| record.is_named(snapshot.name())) {
+        let why = failure(made.number, outcome_of(snapshot, target, made).as_ref());
         return Outcome::Failed { why, answer: Answer::RolledBack(answer.number) };
     }
     let rules = target.rules().and_then(|rules| rules.deployment.clone()).unwrap_or_default();
@@ -80,27 +95,41 @@ pub fn of(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
     let before_it = |record: &&RevisionRecord| overtaken.is_none_or(|overtaken| record.number < overtaken.number);
     let later: Vec<&RevisionRecord> = target.history.after(made.number).map(AsRef::as_ref).filter(before_it).collect();
     let current = later.last().copied().unwrap_or(made);
-    let reported = outcome_of(snapshot, target, current);
+    // Only what is written down in the revision counts: what a promotion ended on must still be known when people want to
+    // go back to it.
+    let reported = current.outcome.clone();
     let succeeded = |outcome: &Option<DeploymentOutcome>| {
         outcome.as_ref().is_some_and(|outcome| outcome.state == DeploymentState::Succeeded)
     };
     let chain = || std::iter::once(made).chain(later.iter().copied());
-    if soak.is_zero() && (succeeded(&reported) || chain().any(|record| succeeded(&record.outcome))) {
+    if soak.is_zero() && chain().any(|record| succeeded(&record.outcome)) {
         return Outcome::Succeeded;
     }
     if let Some(overtaken) = overtaken {
+        let healthy = reported.as_ref().and_then(|outcome| outcome.healthy_since);
+        let soaked = healthy.is_some_and(|since| overtaken.timestamp.duration_since(since) >= soak);
+        if succeeded(&reported) && soaked {
+            return Outcome::Succeeded;
+        }
         return Outcome::Superseded { by: overtaken.number };
     }
     match reported {
         Some(outcome) if outcome.state == DeploymentState::Succeeded => soaking(snapshot, &outcome, soak),
         Some(outcome) if outcome.state == DeploymentState::Failed => {
-            let details = outcome.message.map(|message| format!(": {message}")).unwrap_or_default();
-            let who = outcome.reported_by.unwrap_or_else(|| "the planner".to_owned());
-            let why = format!("The deployment of revision {} failed, {who} reported{details}", current.number);
+            let why = failure(current.number, Some(&outcome));
             Outcome::Failed { why, answer: answer(target, made, &rules) }
         }
         reported => deploying(snapshot, target, (made, current), &rules, reported.is_some()),
     }
+}
+
+/// That a deployment failed, as far as possible in the planner's words.
+fn failure(revision: RevisionNumber, outcome: Option<&DeploymentOutcome>) -> String {
+    let failed = outcome.filter(|outcome| outcome.state == DeploymentState::Failed);
+    let Some(outcome) = failed else { return format!("The deployment of revision {revision} failed or took too long") };
+    let who = outcome.reported_by.as_deref().unwrap_or("the planner");
+    let details = outcome.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+    format!("The deployment of revision {revision} failed, {who} reported{details}")
 }
 
 /// What is known of the deployment of a revision, a report included that is not in its status yet.
@@ -128,15 +157,19 @@ fn deploying(
     begun: bool,
 ) -> Outcome {
     let deadline = rules.deadline.as_deref().and_then(duration::parse).unwrap_or(DEADLINE);
-    let until = current.timestamp.checked_add(deadline).unwrap_or(Timestamp::MAX);
+    // One that was healthy and is deployed again has a deadline of its own.
+    let starts = current.outcome.as_ref().and_then(|outcome| outcome.healthy_until).unwrap_or(current.timestamp);
+    let until = starts.checked_add(deadline).unwrap_or(Timestamp::MAX);
     let status = target.environment.status.as_ref();
     let published = status.and_then(|status| status.release.as_ref()).map(|release| release.revision);
-    if snapshot.now >= until {
+    let unwritten = outcome_of(snapshot, target, current);
+    let is_about_to_end = unwritten.as_ref().is_some_and(|outcome| outcome.state != DeploymentState::InProgress);
+    if snapshot.now >= until && !is_about_to_end {
         let why = format!("Nobody reported revision {} of {} deployed by {until}", current.number, target.name());
         return Outcome::Failed { why, answer: answer(target, made, rules) };
     }
     if published.is_none_or(|published| published < made.number) {
-        return Outcome::Publishing;
+        return Outcome::Publishing { until };
     }
     Outcome::Deploying { revision: current.number, until, begun }
 }

@@ -7,23 +7,33 @@
 //! The commit is the creation of the target's next revision. The API server lets one creation of a name win; who loses
 //! sees the other's revision and plans anew. An end is final, so it too is only ever decided on live reads.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     gates::{self, Finding, Input, Turn},
     outcome::{self, Answer, Outcome},
     proposal::{self, Needed, Obstacle, Problem, Proposal},
     record,
-    snapshot::{EnvironmentView, Snapshot, is_auto},
+    snapshot::{ContentDiff, EnvironmentView, Snapshot, is_auto},
     status::{self, Report},
 };
 use crate::{
     api::{
-        Digest, EnvironmentRevision, EnvironmentRevisionSpec, GateState, GateType, PromotionPhase, PromotionStatus,
-        RevisionNumber, revision::VersionReference,
+        ANNOTATION_ENDED, Digest, EnvironmentRevision, EnvironmentRevisionSpec, GateState, GateType, PromotionPhase,
+        PromotionStatus, RevisionNumber, condition::READY, revision::VersionReference,
     },
-    domain::{duration, environment::naming, revision::RevisionRecord},
+    domain::{
+        duration,
+        environment::{limits, naming},
+        revision::RevisionRecord,
+    },
 };
+
+/// How long an environment may take to publish its new release before people are told that it has not.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// The reason of a promotion whose write the API server refused.
+const WRITE_FAILED: &str = "WriteFailed";
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +55,8 @@ pub enum Action {
     Show(Box<PromotionStatus>),
     /// The commit: make this the target's newest revision.
     Commit(Box<EnvironmentRevisionSpec>),
+    /// Mark the promotion as ended.
+    MarkEnd(PromotionPhase),
     /// It has ended and its time is over.
     Delete,
 }
@@ -73,7 +85,14 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     if let Some(refusal) = snapshot.refusal {
         return refused(snapshot, refusal);
     }
+    if let Some(phase) = marked_end(snapshot) {
+        let message = format!("It ended as {} before; what it said then was lost", phase.as_str());
+        return rest(snapshot, Report::before(phase, "EndedBefore", message));
+    }
     let moved = stored.and_then(|status| status.revision);
+    if let Some(step) = unreadable(snapshot) {
+        return step;
+    }
     let step = match snapshot.target() {
         None => no_target(snapshot, moved),
         Some(target) => match target.history.made_by_name(snapshot.name()).cloned() {
@@ -111,12 +130,15 @@ fn unchanged(snapshot: &Snapshot<'_>, wake: Option<Timestamp>) -> Step {
 /// not know why yet, moved it. The history is right.
 fn moved_after_all(snapshot: &Snapshot<'_>) -> bool {
     let told = snapshot.promotion.status.as_ref().and_then(|status| status.revision);
-    let made = |target: &EnvironmentView| target.history.iter().any(|record| record.is_made_by(snapshot.uid()));
+    let made = |target: &EnvironmentView| target.history.iter().any(|record| record.is_named(snapshot.name()));
     told.is_none() && snapshot.target().is_some_and(made)
 }
 
 /// It has ended: all that can come is the end of its time.
 fn ended(snapshot: &Snapshot<'_>) -> Step {
+    if let Some(phase) = unmarked_end(snapshot) {
+        return Step::Act(Action::MarkEnd(phase));
+    }
     let finished = snapshot.promotion.status.as_ref().and_then(|status| status.finished_at);
     match finished.and_then(|finished| expiry(snapshot, finished)) {
         Some(expiry) if expiry <= snapshot.now => Step::Act(Action::Delete),
@@ -124,10 +146,27 @@ fn ended(snapshot: &Snapshot<'_>) -> Step {
     }
 }
 
-/// When an ended promotion goes. One that was made by itself and that a person cancelled stays: it would come again.
+/// An end that nothing else tells of once the status is lost: no revision, nor the spec. It is marked on the promotion itself,
+/// so that nothing that has ended ever begins anew.
+fn unmarked_end(snapshot: &Snapshot<'_>) -> Option<PromotionPhase> {
+    let status = snapshot.promotion.status.as_ref()?;
+    let untold = status.revision.is_none() && !snapshot.promotion.spec.dry_run && !snapshot.promotion.spec.cancel;
+    status.phase.filter(|phase| phase.is_terminal() && untold && marked_end(snapshot).is_none())
+}
+
+/// The end that is marked on the promotion.
+fn marked_end(snapshot: &Snapshot<'_>) -> Option<PromotionPhase> {
+    let text = snapshot.promotion.metadata.annotations.as_ref()?.get(ANNOTATION_ENDED)?;
+    serde_json::from_value(serde_json::Value::String(text.clone()))
+        .ok()
+        .filter(|phase: &PromotionPhase| phase.is_terminal())
+}
+
+/// When an ended promotion goes. One that was made by itself and moved nothing stays: it would come again.
 fn expiry(snapshot: &Snapshot<'_>, finished: Timestamp) -> Option<Timestamp> {
     let spec = &snapshot.promotion.spec;
-    if spec.cancel && is_auto(snapshot.promotion) {
+    let status = snapshot.promotion.status.as_ref();
+    if is_auto(snapshot.promotion) && status.is_some_and(|status| status.revision.is_none()) {
         return None;
     }
     finished.checked_add(duration::parse(spec.ttl_after_finished.as_deref()?)?).ok()
@@ -136,8 +175,15 @@ fn expiry(snapshot: &Snapshot<'_>, finished: Timestamp) -> Option<Timestamp> {
 /// The API server refused a write: what was said stays said, and the refusal with it.
 fn refused(snapshot: &Snapshot<'_>, refusal: &str) -> Step {
     let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    // One that says something else each time would start the next try at once: once is enough.
+    if stored.conditions.iter().any(|condition| condition.r#type == READY && condition.reason == WRITE_FAILED) {
+        return match unchanged(snapshot, None) {
+            Step::Rest(rest) => Step::Rest(Rest { retry: true, ..rest }),
+            other => other,
+        };
+    }
     let phase = stored.phase.unwrap_or(PromotionPhase::Evaluating);
-    let mut report = Report::before(phase, "WriteFailed", refusal.to_owned());
+    let mut report = Report::before(phase, WRITE_FAILED, refusal.to_owned());
     report.plan = stored.plan;
     report.gates = stored.gates;
     report.revision = stored.revision;
@@ -146,6 +192,24 @@ fn refused(snapshot: &Snapshot<'_>, refusal: &str) -> Step {
         Step::Rest(rest) => Step::Rest(Rest { retry: true, ..rest }),
         other => other,
     }
+}
+
+/// What cannot be read is neither there nor gone: nothing is decided before somebody mends it.
+fn unreadable(snapshot: &Snapshot<'_>) -> Option<Step> {
+    let spec = &snapshot.promotion.spec;
+    let named = [Some(&spec.target), spec.source.environment.as_ref()].into_iter().flatten();
+    let what = match named.into_iter().find(|name| snapshot.undecodable.contains(*name)) {
+        Some(name) => format!("The environment {name} cannot be read"),
+        None => match snapshot.target().and_then(|target| target.unreadable.as_ref()) {
+            Some(revision) => format!("The EnvironmentRevision {revision} cannot be read"),
+            None => return None,
+        },
+    };
+    let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    let phase = stored.phase.unwrap_or(PromotionPhase::Pending);
+    let mut report = Report::before(phase, "Unreadable", format!("{what}; the environment says what to do"));
+    (report.plan, report.gates, report.revision) = (stored.plan, stored.gates, stored.revision);
+    Some(rest(snapshot, report))
 }
 
 fn no_target(snapshot: &Snapshot<'_>, moved: Option<RevisionNumber>) -> Step {
@@ -201,7 +265,7 @@ fn advance(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Step {
     let turn = gates::turn(snapshot, target);
     let verdict = verdict(snapshot, target, proposal.as_ref(), problem.as_ref(), &findings, &turn);
     let mut report = match verdict {
-        Verdict::Say(report) => report,
+        Verdict::Say(report) => *report,
         Verdict::Move(proposal) => return move_on(snapshot, target, proposal, &findings),
     };
     report.plan = proposal.map(|proposal| proposal.plan);
@@ -212,7 +276,7 @@ fn advance(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Step {
 }
 
 enum Verdict<'a> {
-    Say(Report),
+    Say(Box<Report>),
     Move(&'a Proposal),
 }
 
@@ -224,7 +288,7 @@ fn verdict<'a>(
     findings: &[Finding],
     turn: &Turn,
 ) -> Verdict<'a> {
-    let say = |phase, reason: &str, message| Verdict::Say(Report::before(phase, reason, message));
+    let say = |phase, reason: &str, message| Verdict::Say(Box::new(Report::before(phase, reason, message)));
     let failed = findings.iter().find(|finding| finding.state == GateState::Failed);
     let nothing = proposal.filter(|proposal| proposal.changes_nothing());
     if snapshot.promotion.spec.dry_run {
@@ -279,6 +343,11 @@ fn dry_run(problem: Option<&Problem>, findings: &[Finding], nothing: bool) -> St
 /// All gates let it pass: show what will happen, then make it happen.
 fn move_on(snapshot: &Snapshot<'_>, target: &EnvironmentView, proposal: &Proposal, findings: &[Finding]) -> Step {
     let gates = status::gates(snapshot, findings);
+    let record = record::commit(snapshot, target, proposal, gates.clone());
+    if let Some(exceeded) = limits::exceeded(&record) {
+        let report = Report::before(PromotionPhase::Rejected, "ConfigTooLarge", exceeded.to_string());
+        return rest(snapshot, Report { plan: Some(proposal.plan.clone()), gates, ..report });
+    }
     let stored = snapshot.promotion.status.as_ref();
     let shown = stored.and_then(|status| status.plan.as_ref()).is_some_and(|plan| *plan == proposal.plan);
     if !shown {
@@ -290,24 +359,23 @@ fn move_on(snapshot: &Snapshot<'_>, target: &EnvironmentView, proposal: &Proposa
         (report.plan, report.gates, report.queue_position) = (Some(proposal.plan.clone()), gates, Some(0));
         return Step::Act(Action::Show(Box::new(status::of(snapshot, report))));
     }
-    Step::Act(Action::Commit(Box::new(record::commit(snapshot, target, proposal, gates))))
+    Step::Act(Action::Commit(Box::new(record)))
 }
 
 /// The next step of a promotion whose name has made a revision.
 fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionRecord) -> Step {
     let name = naming::revision(target.name(), made.number);
-    if !made.is_made_by(snapshot.uid()) {
-        let message = format!(
-            "A promotion of this name made revision {} of {} before, and a name moves something once; use another name to \
-             promote again",
-            made.number,
-            target.name()
-        );
-        let mut report = Report::before(PromotionPhase::Succeeded, "DoneBefore", message);
-        report.revision = Some(made.number);
-        return rest(snapshot, report);
+    let outcome = outcome::of(snapshot, target, made);
+    if !made.is_made_by(snapshot.uid()) && outcome.has_ended() {
+        return done_before(snapshot, target, made);
     }
     let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    // The environment takes a moment to publish it, and then there is more to say. Longer than that is worth a word.
+    let has_just_moved = stored.phase.is_some() && stored.revision.is_none();
+    let patience_ends = made.timestamp.checked_add(PATIENCE).unwrap_or(snapshot.now);
+    if matches!(outcome, Outcome::Publishing { .. }) && has_just_moved && snapshot.now < patience_ends {
+        return unchanged(snapshot, Some(patience_ends));
+    }
     // What let it pass stands in the revision: told from there when it has just moved, or when the status was lost.
     let told_before = stored.plan.filter(|_| stored.revision == Some(made.number));
     let (plan, gates) = match (told_before, snapshot.revisions.get(&name)) {
@@ -319,12 +387,24 @@ fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
             (Some(record::plan_of(&revision.spec, before.map(AsRef::as_ref))), revision.spec.gates.clone())
         }
     };
-    let outcome = outcome::of(snapshot, target, made);
     if let Outcome::Failed { why, answer: Answer::Restore(good) } = &outcome {
         return restore(snapshot, target, *good, why);
     }
     let mut report = told(target, made, outcome);
     (report.plan, report.gates, report.revision) = (plan, gates, Some(made.number));
+    rest(snapshot, report)
+}
+
+/// A promotion of this name moved something before, and that has ended.
+fn done_before(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionRecord) -> Step {
+    let message = format!(
+        "A promotion of this name made revision {} of {} before, and a name moves something once; use another name to \
+         promote again",
+        made.number,
+        target.name()
+    );
+    let mut report = Report::before(PromotionPhase::Succeeded, "DoneBefore", message);
+    report.revision = Some(made.number);
     rest(snapshot, report)
 }
 
@@ -334,11 +414,10 @@ fn told(target: &EnvironmentView, made: &RevisionRecord, outcome: Outcome) -> Re
     let version = made.version.as_ref().map_or("no version", |version| &version.name);
     let say = |phase: PromotionPhase, reason: &str, message: String| Report::before(phase, reason, message);
     match outcome {
-        Outcome::Publishing => say(
-            PromotionPhase::Evaluating,
-            "Publishing",
-            format!("Revision {number} of {name} is made; the environment publishes it"),
-        ),
+        Outcome::Publishing { until } => {
+            let message = format!("Revision {number} of {name} is made; the environment publishes it");
+            Report { until: Some(until), ..say(PromotionPhase::Evaluating, "Publishing", message) }
+        }
         Outcome::Deploying { revision, until, begun } => {
             let what = if begun { "the end of the deployment" } else { "the Deployment Planner's report" };
             let message = format!("{what} of revision {revision} of {name} (status.deployment), until {until}");
@@ -354,7 +433,7 @@ fn told(target: &EnvironmentView, made: &RevisionRecord, outcome: Outcome) -> Re
         Outcome::Superseded { by } => say(
             PromotionPhase::Superseded,
             "Superseded",
-            format!("Revision {by} of {name} took the place of revision {number} before it was deployed"),
+            format!("Revision {by} of {name} took the place of revision {number} before its deployment had ended"),
         ),
         Outcome::Failed { why, answer } => {
             let (message, rolled_back_by) = match answer {
@@ -382,7 +461,13 @@ fn restore(snapshot: &Snapshot<'_>, target: &EnvironmentView, good: RevisionNumb
     let (good, current) = match (read(good), read(newest.number)) {
         (Err(step), _) | (_, Err(step)) => return step,
         (Ok(Some(good)), Ok(Some(current))) => (good, current),
-        (Ok(_), Ok(_)) => return lost(snapshot, Some(newest.number)),
+        (Ok(_), Ok(_)) => {
+            let message = format!("{why}; revision {good} of {} is missing, so it was not rolled back", target.name());
+            let mut report = Report::before(PromotionPhase::Failed, "RevisionGone", message);
+            let stored = snapshot.promotion.status.clone().unwrap_or_default();
+            (report.plan, report.gates, report.revision) = (stored.plan, stored.gates, stored.revision);
+            return rest(snapshot, report);
+        }
     };
     let diff = match restored_diff(snapshot, &newest, good) {
         Ok(diff) => diff,
@@ -396,11 +481,11 @@ fn restored_diff(
     snapshot: &Snapshot<'_>,
     newest: &RevisionRecord,
     good: &EnvironmentRevision,
-) -> Result<super::snapshot::ContentDiff, Step> {
+) -> Result<ContentDiff, Step> {
     let digest =
         |version: &Option<VersionReference>| -> Option<Digest> { version.as_ref().map(|version| version.digest) };
     let (from, to) = (digest(&newest.version), &good.spec.version);
-    let Some(to) = to.as_ref().filter(|to| Some(to.digest) != from) else { return Ok(Default::default()) };
+    let Some(to) = to.as_ref().filter(|to| Some(to.digest) != from) else { return Ok(ContentDiff::default()) };
     let known = snapshot.diffs.get(&(from, to.digest)).cloned();
     known.ok_or_else(|| Step::Read(Needed::Diff(newest.version.clone(), to.clone())))
 }

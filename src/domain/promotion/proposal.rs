@@ -14,7 +14,8 @@ use crate::{
     domain::{
         canonical,
         environment::{config, naming},
-        revision::RevisionRecord,
+        revision::{RevisionRecord, chain},
+        version::order,
     },
 };
 
@@ -43,6 +44,13 @@ impl Proposal {
         version(&self.plan.version) == version(&self.base.version)
             && self.plan.config_digest == self.base.config_digest
             && canonical::digest(&self.declared) == self.base.declared_digest
+    }
+
+    /// Whether the version is newer than the one that is there.
+    #[must_use]
+    pub fn goes_forwards(&self) -> bool {
+        let names = self.base.version.as_ref().zip(self.plan.version.as_ref());
+        names.is_some_and(|(old, new)| order::is_older(&old.name, &new.name))
     }
 }
 
@@ -167,6 +175,11 @@ fn newest(target: &EnvironmentView) -> Result<Arc<RevisionRecord>, Problem> {
     }
 }
 
+/// The version that a revision of the target has. One that somebody is deleting is kept for exactly this.
+fn kept_version(snapshot: &Snapshot<'_>, name: &str) -> Result<VersionReference, Problem> {
+    snapshot.versions.get(name).map_or_else(|| version(snapshot, name), |version| Ok(version.reference.clone()))
+}
+
 /// The version of the project with this name.
 fn version(snapshot: &Snapshot<'_>, name: &str) -> Result<VersionReference, Problem> {
     match snapshot.versions.get(name) {
@@ -222,7 +235,7 @@ fn from_environment(
     draft.version = Some(known);
     draft.taken_from = Some(RevisionReference { environment: name.to_owned(), revision: newest.number });
     if let Some(what) = &snapshot.promotion.spec.config {
-        let from = revision(snapshot, name, newest.number)?;
+        let from = untouched(snapshot, name, newest.number)?;
         draft.config = config::carried(&draft.current, &from.spec.config, what, base.number.next()).map_err(|missing| {
             let message = format!(
                 "{name} does not have {}, which spec.config names; create the promotion anew with names that it has",
@@ -246,7 +259,7 @@ fn rollback(
         numbers.join(", ")
     };
     if number == base.number {
-        let message = format!("{name} is at revision {number} already; its earlier revisions are: {}", kept());
+        let message = format!("{name} is at revision {number} already; its kept revisions are: {}", kept());
         return Err(Problem::rejected("RevisionIsCurrent", message).into());
     }
     let Some(record) = target.history.get(number) else {
@@ -254,14 +267,14 @@ fn rollback(
         return Err(Problem::rejected("RevisionNotFound", message).into());
     };
     if let Some(reference) = &record.version {
-        let known = version(snapshot, &reference.name)?;
+        let known = kept_version(snapshot, &reference.name)?;
         if known.digest != reference.digest {
             let message =
                 format!("The PlatformVersion {} has other content than revision {number} says", reference.name);
             return Err(Problem::rejected("VersionReplaced", message).into());
         }
     }
-    let earlier = revision(snapshot, name, number)?.spec.config.clone();
+    let earlier = untouched(snapshot, name, number)?.spec.config.clone();
     let mut draft = Draft::of(snapshot, target, base)?;
     draft.cause = Cause::RolledBack;
     draft.version.clone_from(&record.version);
@@ -283,6 +296,24 @@ fn pending_config(
     draft.declared = config::declared(spec);
     draft.generation = target.environment.metadata.generation.unwrap_or_default();
     Ok(draft)
+}
+
+/// A revision that something is taken from: only from what nobody edited.
+fn untouched<'a>(
+    snapshot: &'a Snapshot<'_>,
+    environment: &str,
+    number: RevisionNumber,
+) -> Result<&'a EnvironmentRevision, Obstacle> {
+    let found = revision(snapshot, environment, number)?;
+    if chain::is_sealed(&found.spec) {
+        return Ok(found);
+    }
+    let name = naming::revision(environment, number);
+    let message = format!(
+        "The EnvironmentRevision {name} was edited: its digest does not fit its content, so nothing is taken from it; \
+         restore it from a backup, or take another revision"
+    );
+    Err(Problem::rejected("RevisionEdited", message).into())
 }
 
 /// A revision with its configuration; asked for if it was not read yet.

@@ -9,12 +9,11 @@ use crate::{
         ANNOTATION_CREATED_BY, Cause, Digest, EnvironmentRevision, EnvironmentRevisionSpec, FIELD_MANAGER, Gate,
         Promotion,
         promotion::{Confirmation, PromotionPlan},
-        revision::{Changes, DeclaredConfiguration, EffectiveConfiguration, PromotionReference, RevisionReference},
+        revision::{PromotionReference, RevisionReference},
     },
     domain::{
-        conditions::whole_seconds,
         environment::config,
-        revision::{RevisionRecord, chain, retention},
+        revision::{self, RevisionRecord, chain, retention},
     },
 };
 
@@ -28,8 +27,10 @@ pub fn commit(
 ) -> EnvironmentRevisionSpec {
     let spec = &snapshot.promotion.spec;
     let plan = &proposal.plan;
-    let vetoes = (plan.cause == Cause::RolledBack).then(|| proposal.base.version.clone()).flatten();
-    let to_this = |confirmation: &&Confirmation| confirmation.digest == plan.digest;
+    let backwards = plan.cause == Cause::RolledBack && !proposal.goes_forwards();
+    let vetoes = backwards.then(|| proposal.base.version.clone()).flatten();
+    let author = author(snapshot.promotion);
+    let counts = |confirmation: &&Confirmation| confirmation.digest == plan.digest && confirmation.user != author;
     chain::sealed(EnvironmentRevisionSpec {
         generation: proposal.generation,
         cause: plan.cause,
@@ -39,14 +40,14 @@ pub fn commit(
         emergency: spec.emergency,
         gates,
         plan_digest: Some(plan.digest),
-        confirmations: spec.confirmations.iter().filter(to_this).cloned().collect(),
+        confirmations: spec.confirmations.iter().filter(counts).cloned().collect(),
         reason: spec.reason.clone(),
         version: plan.version.clone(),
         config: proposal.config.clone(),
         config_digest: plan.config_digest,
         declared: proposal.declared.clone(),
         changes: plan.diff.clone(),
-        actor: author(snapshot.promotion).to_owned(),
+        actor: author.to_owned(),
         ..following(snapshot, target, &proposal.base)
     })
 }
@@ -84,31 +85,14 @@ pub fn answer(
 /// What every revision says that a promotion makes after this one.
 fn following(snapshot: &Snapshot<'_>, target: &EnvironmentView, base: &RevisionRecord) -> EnvironmentRevisionSpec {
     let limit = target.environment.spec.revision_history_limit;
+    let whose = (target.name(), target.uid());
     EnvironmentRevisionSpec {
-        environment: target.name().to_owned(),
-        environment_uid: target.uid().to_owned(),
-        revision: base.number.next(),
         generation: base.generation,
-        cause: Cause::Promoted,
-        base: None,
-        version: base.version.clone(),
-        config: EffectiveConfiguration::default(),
-        config_digest: base.config_digest,
-        declared: DeclaredConfiguration::default(),
-        changes: Changes::default(),
         promotion: Some(PromotionReference { name: snapshot.name().to_owned(), uid: snapshot.uid().to_owned() }),
-        restores: None,
-        vetoes: None,
-        emergency: false,
-        gates: vec![],
-        plan_digest: None,
-        confirmations: vec![],
-        reason: None,
         retained_from: retention::retained_from(&target.history, limit),
         actor: FIELD_MANAGER.to_owned(),
-        timestamp: whole_seconds(snapshot.now),
         previous: Some(base.digest),
-        digest: Digest::of(b""),
+        ..revision::record::begin(whose, base.number.next(), Cause::Promoted, snapshot.now)
     }
 }
 

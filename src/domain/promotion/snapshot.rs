@@ -1,18 +1,41 @@
 //! What is known about a promotion at one moment: the only thing that a plan is made of.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
 use crate::{
     api::{
-        ANNOTATION_AUTO, Digest, EnvironmentRevision, PlatformEnvironment, Promotion, RevisionNumber,
+        ANNOTATION_AUTO, Digest, EnvironmentRevision, PlatformEnvironment, Promotion, PromotionPhase, RevisionNumber,
         revision::{CategoryChanges, VersionReference},
         rules::PromotionRules,
         version::{Requires, ValidationResult},
     },
-    domain::revision::History,
+    domain::{revision::History, version::order},
 };
+
+/// Environments that require others, by name.
+pub type Requirements = BTreeMap<String, Vec<String>>;
+
+/// Follows what environments require of each other, from one of them on.
+#[must_use]
+pub fn requirements(from: &str, rules: impl Fn(&str) -> Option<PromotionRules>) -> Requirements {
+    let mut found = Requirements::new();
+    let mut next = vec![from.to_owned()];
+    while let Some(name) = next.pop() {
+        if found.contains_key(&name) {
+            continue;
+        }
+        let required: Vec<String> =
+            rules(&name).into_iter().flat_map(|rules| rules.requires).map(|required| required.environment).collect();
+        next.extend(required.iter().cloned());
+        found.insert(name, required);
+    }
+    found
+}
 
 /// What changes between the contents of two versions.
 pub type ContentDiff = BTreeMap<String, CategoryChanges>;
@@ -24,9 +47,13 @@ pub struct Snapshot<'a> {
     pub promotion: &'a Promotion,
     /// The environments that it may look at, by name: target, source, and those that the target's rules name.
     pub environments: BTreeMap<String, EnvironmentView>,
+    /// Which environments require which, as far as that can be followed from the target.
+    pub requirements: Requirements,
+    /// Those of them that are stored and cannot be read.
+    pub undecodable: BTreeSet<String>,
     /// The versions that it may look at, by name.
     pub versions: BTreeMap<String, VersionView>,
-    /// The other promotions into the same target.
+    /// The other promotions into the same target that may be on their way.
     pub rivals: Vec<Rival>,
     /// Revisions with their whole configuration, by name, as far as the plan asked for them; `None` if there is none
     /// of that name.
@@ -118,11 +145,12 @@ pub struct VersionView {
     pub terminating: bool,
 }
 
-/// Where a promotion stands in the order of creation. Kubernetes counts whole seconds; within one, the UID decides: an
-/// arbitrary order, and the same for everybody.
+/// Where a promotion stands in the order of creation. Kubernetes counts whole seconds; within one, the name decides, so that
+/// whoever creates several at once can say in which order they go.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     created: Timestamp,
+    name: String,
     uid: String,
 }
 
@@ -131,8 +159,15 @@ impl Place {
     #[must_use]
     pub fn of(promotion: &Promotion) -> Self {
         let created = promotion.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
-        Self { created, uid: promotion.metadata.uid.clone().unwrap_or_default() }
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        Self { created, name: text(&promotion.metadata.name), uid: text(&promotion.metadata.uid) }
     }
+}
+
+/// The version that a promotion names.
+#[must_use]
+pub fn version_of(promotion: &Promotion) -> Option<semver::Version> {
+    order::parse(promotion.spec.source.version.as_deref()?)
 }
 
 /// Whether the operator made this promotion by itself.
@@ -152,10 +187,13 @@ pub struct Rival {
     pub place: Place,
     /// An emergency rollback: it goes first.
     pub emergency: bool,
-    /// The operator made it by itself: a newer one takes its place.
-    pub auto: bool,
-    /// It says that it ended without having moved anything. It is a rival only where the history says otherwise.
-    pub ended: bool,
+    /// The operator made it by itself, for this version: one for a newer version takes its place.
+    pub auto: Option<semver::Version>,
+    /// It has a plan.
+    pub promising: bool,
+    /// It says that it ended without having moved anything, or that something that it names is not there, which could take
+    /// for ever. It is a rival only where the history says that it moved something after all.
+    pub idle: bool,
     /// The revision that it would roll back to.
     pub asks: Option<RevisionNumber>,
 }
@@ -166,19 +204,22 @@ impl Rival {
     #[must_use]
     pub fn of(promotion: &Promotion) -> Option<Self> {
         let status = promotion.status.as_ref();
-        let ended = status.and_then(|status| status.phase).is_some_and(|phase| phase.is_terminal());
+        let phase = status.and_then(|status| status.phase);
+        let ended = phase.is_some_and(PromotionPhase::is_terminal);
         let moved = status.is_some_and(|status| status.revision.is_some());
         let going = promotion.metadata.deletion_timestamp.is_some();
         if (ended && moved) || going || promotion.spec.dry_run {
             return None;
         }
+        let idle = ended || phase == Some(PromotionPhase::Pending);
         Some(Self {
             name: promotion.metadata.name.clone()?,
             uid: promotion.metadata.uid.clone()?,
             place: Place::of(promotion),
             emergency: promotion.spec.emergency,
-            auto: is_auto(promotion),
-            ended,
+            auto: if is_auto(promotion) { version_of(promotion) } else { None },
+            promising: status.is_some_and(|status| status.plan.is_some()),
+            idle,
             asks: promotion.spec.source.revision.filter(|_| !ended),
         })
     }

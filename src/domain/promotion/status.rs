@@ -12,13 +12,33 @@ use crate::{
         condition::{COMMITTED, READY, RECONCILING, STALLED},
         promotion::PromotionPlan,
     },
-    domain::conditions::{Conditions, whole_seconds},
+    domain::{
+        conditions::{Conditions, whole_seconds},
+        our_part::OurPart,
+    },
 };
 
 /// The most characters of a sentence, as in the schema.
 const MOST: usize = 4000;
 /// The most characters of a gate's message, as in the schema.
 const MOST_OF_A_GATE: usize = 2000;
+
+/// The part of the status that is ours: all of it, but for conditions that others add.
+pub const OURS: OurPart = OurPart {
+    fields: &[
+        "observedGeneration",
+        "phase",
+        "waitingFor",
+        "until",
+        "plan",
+        "gates",
+        "revision",
+        "rolledBackBy",
+        "queuePosition",
+        "finishedAt",
+    ],
+    conditions: &[READY, RECONCILING, STALLED, COMMITTED],
+};
 
 /// What is to be said of a promotion.
 #[derive(Clone, Debug)]
@@ -102,8 +122,7 @@ pub fn of(snapshot: &Snapshot<'_>, report: Report) -> PromotionStatus {
 /// The part of a stored status that is ours: others may add conditions of their own.
 #[must_use]
 pub fn ours(mut stored: PromotionStatus) -> PromotionStatus {
-    let known = [READY, RECONCILING, STALLED, COMMITTED];
-    stored.conditions.retain(|condition| known.contains(&condition.r#type.as_str()));
+    stored.conditions.retain(|condition| OURS.has(condition));
     stored
 }
 
@@ -131,11 +150,14 @@ pub fn gates(snapshot: &Snapshot<'_>, findings: &[Finding]) -> Vec<Gate> {
     findings.iter().map(record).collect()
 }
 
-/// What those gates say that are in this state, one after the other.
+/// What the first of those gates says that are in this state, and the names of the others: all of them say it themselves.
 #[must_use]
 pub fn sentences(findings: &[Finding], state: GateState) -> String {
-    let of_state = findings.iter().filter(|finding| finding.state == state);
-    of_state.map(|finding| format!("{}: {}", finding.name(), finding.message)).collect::<Vec<_>>().join("; ")
+    let mut of_state = findings.iter().filter(|finding| finding.state == state);
+    let Some(first) = of_state.next() else { return String::new() };
+    let others: Vec<String> = of_state.map(Finding::name).collect();
+    let first = format!("{}: {}", first.name(), first.message);
+    if others.is_empty() { first } else { format!("{first}; also {}", others.join(", ")) }
 }
 
 /// How many come before, as the status says it.
@@ -153,4 +175,17 @@ fn shortened(text: String, most: usize) -> String {
         return text;
     }
     text.chars().take(most).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::CustomResourceExt as _;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_field_of_the_status_is_ours() {
+        OURS.assert_authors(&json!(crate::api::Promotion::crd()), &[]);
+    }
 }

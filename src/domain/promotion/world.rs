@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use super::{
     plan::{Action, Rest, Step, plan},
     proposal::Needed,
-    snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView},
+    snapshot::{ContentDiff, EnvironmentView, Rival, Snapshot, VersionView, requirements},
 };
 use crate::{
     api::{
-        Digest, EnvironmentRevision, EnvironmentRevisionSpec, Gate, PlatformEnvironment, PlatformVersion, Promotion,
-        PromotionPhase, PromotionStatus, RevisionNumber,
+        ANNOTATION_ENDED, Digest, EnvironmentRevision, EnvironmentRevisionSpec, Gate, PlatformEnvironment,
+        PlatformVersion, Promotion, PromotionPhase, PromotionStatus, RevisionNumber,
         revision::{EnvironmentRevisionStatus, VersionReference},
     },
     domain::{
         environment::{config, naming},
-        revision::{History, RevisionRecord, chain, outcome},
+        revision::{History, RevisionRecord, chain, outcome, retention},
         version::{self, diff},
     },
 };
@@ -111,7 +111,9 @@ impl World {
         let newest = self.newest(environment).clone();
         let spec = self.env(environment).spec.config.clone();
         let merged = config::merge(&spec, &newest.spec.declared, &newest.spec.config, newest.spec.revision.next());
+        let limit = self.env(environment).spec.revision_history_limit;
         let record = EnvironmentRevisionSpec {
+            retained_from: retention::retained_from(&self.history(environment), limit),
             revision: newest.spec.revision.next(),
             cause: crate::api::Cause::ConfigChanged,
             config_digest: config::digest(&merged),
@@ -279,6 +281,10 @@ impl World {
         Snapshot {
             promotion,
             environments: environments.collect(),
+            requirements: requirements(&promotion.spec.target, |name| {
+                self.environments.get(name)?.spec.promotion.clone()
+            }),
+            undecodable: std::collections::BTreeSet::new(),
             versions: versions.collect(),
             rivals: rivals.filter_map(Rival::of).collect(),
             revisions: &reads.revisions,
@@ -353,6 +359,11 @@ impl World {
                 if !self.revisions.contains_key(&(record.environment.clone(), record.revision)) {
                     self.put(*record);
                 }
+            }
+            Action::MarkEnd(phase) => {
+                self.journal.push(format!("mark {name}"));
+                let annotations = &mut self.promotions.get_mut(name).unwrap().metadata.annotations;
+                annotations.get_or_insert_default().insert(ANNOTATION_ENDED.to_owned(), phase.as_str().to_owned());
             }
             Action::Delete => {
                 self.journal.push(format!("delete {name}"));

@@ -31,6 +31,12 @@ pub fn sealed(mut record: EnvironmentRevisionSpec) -> EnvironmentRevisionSpec {
     record
 }
 
+/// Whether the record has the digest that it names.
+#[must_use]
+pub fn is_sealed(record: &EnvironmentRevisionSpec) -> bool {
+    record.digest == digest(record)
+}
+
 /// The digest of all fields but the digest itself.
 fn digest(record: &EnvironmentRevisionSpec) -> Digest {
     digest_of(&serde_json::to_value(record).unwrap_or_default())
@@ -71,6 +77,15 @@ pub fn verify(stored: &[Value]) -> Result<(), Broken> {
     match links.iter().find(|link| (link.number == RevisionNumber::FIRST) != link.previous.is_none()) {
         Some(link) => Err(Broken::Unchained(link.number)),
         None => Ok(()),
+    }
+}
+
+/// Checks that the newest record is the one that the environment says it has: that it is missing, no other record tells.
+pub fn verify_head(stored: &[Value], head: Option<RevisionNumber>) -> Result<(), Broken> {
+    let newest = stored.iter().filter_map(|record| Link::of(record).ok()).map(|link| link.number).max();
+    match head {
+        Some(head) if newest.is_none_or(|newest| newest < head) => Err(Broken::Missing(head)),
+        _ => Ok(()),
     }
 }
 
@@ -173,6 +188,11 @@ mod tests {
         let mut renumbered = history(3);
         (renumbered[1].revision, renumbered[2].revision) = (number(3), number(2));
         assert!(matches!(verify(&stored(&renumbered)), Err(Broken::Edited(_))));
+
+        let mut cut = history(3);
+        cut.pop();
+        assert_eq!(verify_head(&stored(&cut), Some(number(3))), Err(Broken::Missing(number(3))));
+        assert_eq!(verify_head(&stored(&history(3)), Some(number(3))), Ok(()));
 
         let mut beheaded = history(3);
         beheaded.remove(0);

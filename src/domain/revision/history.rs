@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::RevisionRecord;
 use crate::{
@@ -41,6 +41,7 @@ impl History {
     }
 
     /// All revisions, the newest first.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<RevisionRecord>> {
         self.0.iter()
     }
@@ -62,8 +63,8 @@ impl History {
     #[must_use]
     pub fn last_good_to_restore(&self, number: RevisionNumber) -> Option<&Arc<RevisionRecord>> {
         let vetoes = self.vetoes();
-        let vetoed = |record: &RevisionRecord| vetoes.iter().any(|veto| record.has_version(&veto.version.digest));
-        self.0.iter().find(|record| record.number < number && was_good(record) && !vetoed(record))
+        let taken_back = |record: &RevisionRecord| vetoes.iter().any(|veto| record.has_version(&veto.version.digest));
+        self.0.iter().find(|record| record.number < number && was_good(record) && !taken_back(record))
     }
 
     /// The newest revision that is, or was, deployed well.
@@ -91,6 +92,10 @@ impl History {
                 vetoes.push(Veto { version: version.clone(), revision: record.number });
             }
         }
+        // What the newest revision has is not vetoed, whatever of the history is not kept.
+        if let Some(now) = self.newest().and_then(|newest| newest.version.as_ref()) {
+            vetoes.retain(|veto| veto.version.digest != now.digest && !order::is_older(&veto.version.name, &now.name));
+        }
         vetoes
     }
 
@@ -100,8 +105,7 @@ impl History {
         self.vetoes().into_iter().find(|veto| veto.version.digest == *version)
     }
 
-    /// The stretch of time for which a version was deployed and healthy here: of several the one that ends last without a
-    /// break, or the longest one that is over.
+    /// The stretches of time for which a version was deployed and healthy here, one for each revision that had it.
     #[must_use]
     pub fn healthy(&self, version: &Digest, now: Timestamp) -> Vec<Healthy> {
         let mut next: Option<Timestamp> = None;
@@ -113,7 +117,9 @@ impl History {
             {
                 let lasts = next.is_none() && outcome.state == DeploymentState::Succeeded;
                 let until = outcome.healthy_until.into_iter().chain(next).min().unwrap_or(now);
-                stretches.push(Healthy { revision: record.number, since, until, lasts });
+                let longest = outcome.longest_healthy_seconds.map(SignedDuration::from_secs);
+                let lasted = until.duration_since(since).max(longest.unwrap_or_default());
+                stretches.push(Healthy { revision: record.number, since, lasted, lasts });
             }
             next = Some(record.timestamp);
         }
@@ -128,8 +134,8 @@ pub struct Healthy {
     pub revision: RevisionNumber,
     /// From when.
     pub since: Timestamp,
-    /// Until when; the present if it lasts.
-    pub until: Timestamp,
+    /// For how long, without a break; of several times the longest.
+    pub lasted: SignedDuration,
     /// Whether it goes on.
     pub lasts: bool,
 }

@@ -19,8 +19,10 @@ pub fn after(
     now: Timestamp,
 ) -> Option<DeploymentOutcome> {
     let report = report.filter(|report| report.revision == revision)?;
+    // A later time is news by itself: it says what is out of date from now on.
     let same = |known: &DeploymentOutcome| {
-        known.state == report.state && known.message == report.message && known.reported_by == report.reported_by
+        let words = known.message == report.message && known.reported_by == report.reported_by;
+        known.state == report.state && words && known.at >= report.at.map(|at| at.min(now))
     };
     if known.is_some_and(|known| is_stale(known, report) || same(known)) {
         return None;
@@ -37,11 +39,16 @@ pub fn after(
             None => known.and_then(|known| known.healthy_until),
         },
     };
+    let longest = known.and_then(|known| known.longest_healthy_seconds);
+    let ended = was_healthy.filter(|_| healthy_until.is_some()).and_then(|known| known.healthy_since);
+    let stretch = ended.map(|since| whole_seconds(now).duration_since(since).as_secs());
     Some(DeploymentOutcome {
+        longest_healthy_seconds: longest.max(stretch),
         state: report.state,
         message: report.message.clone(),
         reported_by: report.reported_by.clone(),
-        at: report.at,
+        // A planner whose clock is ahead must not silence itself, or others.
+        at: report.at.map(|at| at.min(now)),
         healthy_since,
         healthy_until,
     })
@@ -145,6 +152,8 @@ mod tests {
             if repeated.at < newest {
                 prop_assert_eq!(after(RevisionNumber::FIRST, known.as_ref(), Some(repeated), at(300)), None);
             }
+            // The latest of all that came counts, whatever came again in between.
+            prop_assert_eq!(newest, reports.iter().filter_map(|report| report.at).max());
         }
 
         #[test]

@@ -6,14 +6,55 @@ use crate::{
     api::{
         Cause, Digest, EnvironmentRevision, EnvironmentRevisionSpec, Release, RevisionNumber,
         environment::DivergedKey,
-        revision::{DeploymentOutcome, PromotionReference, VersionReference},
+        revision::{
+            Changes, DeclaredConfiguration, DeploymentOutcome, EffectiveConfiguration, PromotionReference,
+            VersionReference,
+        },
     },
     domain::{
         canonical,
+        conditions::whole_seconds,
         environment::{children, config},
         revision::outcome,
     },
 };
+
+/// A record that says no more yet than whose it is.
+#[must_use]
+pub fn begin(
+    (environment, environment_uid): (&str, &str),
+    revision: RevisionNumber,
+    cause: Cause,
+    now: Timestamp,
+) -> EnvironmentRevisionSpec {
+    let nothing = Digest::of(b"");
+    EnvironmentRevisionSpec {
+        environment: environment.to_owned(),
+        environment_uid: environment_uid.to_owned(),
+        revision,
+        generation: 0,
+        cause,
+        base: None,
+        version: None,
+        config: EffectiveConfiguration::default(),
+        config_digest: nothing,
+        declared: DeclaredConfiguration::default(),
+        changes: Changes::default(),
+        promotion: None,
+        restores: None,
+        vetoes: None,
+        emergency: false,
+        gates: vec![],
+        plan_digest: None,
+        confirmations: vec![],
+        reason: None,
+        retained_from: None,
+        actor: "unknown".to_owned(),
+        timestamp: whole_seconds(now),
+        previous: None,
+        digest: nothing,
+    }
+}
 
 /// A revision without its configuration, which is read live when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +113,12 @@ impl RevisionRecord {
     #[must_use]
     pub fn has_version(&self, digest: &Digest) -> bool {
         self.version.as_ref().is_some_and(|version| version.digest == *digest)
+    }
+
+    /// Whether a promotion of this name made it.
+    #[must_use]
+    pub fn is_named(&self, promotion: &str) -> bool {
+        self.promotion.as_ref().is_some_and(|made| made.name == promotion)
     }
 
     /// Whether this promotion made it, by UID.

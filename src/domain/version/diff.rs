@@ -7,20 +7,27 @@ use crate::api::{Digest, revision::CategoryChanges, version::Content};
 /// How many names of one kind of change are kept, as in the schema.
 const MOST_NAMES: usize = 50;
 
+/// How many characters of a name are kept, as in the schema.
+const MOST_CHARACTERS: usize = 256;
+
+/// How many bytes all kept names may take together: a difference is part of a status and of a revision.
+const MOST_BYTES: usize = 64 << 10;
+
 /// What changed, by category; categories without a change are left out. Nothing at all has no content.
 #[must_use]
 pub fn between(from: &Content, to: &Content) -> BTreeMap<String, CategoryChanges> {
     let nothing = BTreeMap::new();
     let categories: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
     let of = |content: &Content, category: &String| content.get(category).unwrap_or(&nothing).clone();
+    let mut room = MOST_BYTES;
     categories
         .into_iter()
-        .map(|category| (category.clone(), changes(&of(from, category), &of(to, category))))
+        .map(|category| (category.clone(), changes(&of(from, category), &of(to, category), &mut room)))
         .filter(|(_, changes)| *changes != CategoryChanges::default())
         .collect()
 }
 
-fn changes(from: &BTreeMap<String, Digest>, to: &BTreeMap<String, Digest>) -> CategoryChanges {
+fn changes(from: &BTreeMap<String, Digest>, to: &BTreeMap<String, Digest>, room: &mut usize) -> CategoryChanges {
     let added: Vec<&String> = to.keys().filter(|name| !from.contains_key(*name)).collect();
     let removed: Vec<&String> = from.keys().filter(|name| !to.contains_key(*name)).collect();
     let differs = |name: &&String| from.get(*name).is_some_and(|before| Some(before) != to.get(*name));
@@ -29,9 +36,9 @@ fn changes(from: &BTreeMap<String, Digest>, to: &BTreeMap<String, Digest>) -> Ca
         added_count: count(&added),
         removed_count: count(&removed),
         changed_count: count(&changed),
-        added: first(&added),
-        removed: first(&removed),
-        changed: first(&changed),
+        added: first(&added, room),
+        removed: first(&removed, room),
+        changed: first(&changed, room),
     }
 }
 
@@ -39,8 +46,15 @@ fn count(names: &[&String]) -> u32 {
     u32::try_from(names.len()).unwrap_or(u32::MAX)
 }
 
-fn first(names: &[&String]) -> Vec<String> {
-    names.iter().take(MOST_NAMES).map(|name| (*name).clone()).collect()
+fn first(names: &[&String], room: &mut usize) -> Vec<String> {
+    let mut kept = vec![];
+    for name in names.iter().take(MOST_NAMES) {
+        let shortened: String = name.chars().take(MOST_CHARACTERS).collect();
+        let Some(left) = room.checked_sub(shortened.len()) else { break };
+        *room = left;
+        kept.push(shortened);
+    }
+    kept
 }
 
 #[cfg(test)]

@@ -14,6 +14,12 @@ pub fn is_older(one: &str, other: &str) -> bool {
     parse(one).zip(parse(other)).is_some_and(|(one, other)| one < other)
 }
 
+/// Whether one can say which of the two is newer.
+#[must_use]
+pub fn comparable(one: &str, other: &str) -> bool {
+    parse(one).is_some() && parse(other).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,16 +7,22 @@ use jiff::Timestamp;
 use super::validation;
 use crate::{
     api::{
-        Condition, ConditionStatus, Digest, PlatformVersionStatus,
+        ConditionStatus, Digest, PlatformVersionStatus,
         condition::{READY, RECONCILING, Reason, STALLED, VALIDATED},
         revision::CategoryChanges,
         version::InEnvironment,
     },
-    domain::conditions::Conditions,
+    domain::{conditions::Conditions, our_part::OurPart},
 };
 
 /// How many environments the status names, as in the schema.
 const MOST_ENVIRONMENTS: usize = 100;
+
+/// The part of the status that is ours; `validations` are their reporters'.
+pub const OURS: OurPart = OurPart {
+    fields: &["observedGeneration", "digest", "diff", "environments"],
+    conditions: &[READY, RECONCILING, STALLED, VALIDATED],
+};
 
 /// What a version's status is made of.
 #[derive(Clone, Debug)]
@@ -84,10 +90,9 @@ pub fn report(facts: &Facts<'_>) -> (PlatformVersionStatus, Option<Timestamp>) {
 /// The part of a stored status that is ours: validations are their reporters'.
 #[must_use]
 pub fn ours(stored: &PlatformVersionStatus) -> PlatformVersionStatus {
-    let known = [READY, RECONCILING, STALLED, VALIDATED];
     let mut ours = stored.clone();
     ours.validations = vec![];
-    ours.conditions.retain(|condition: &Condition| known.contains(&condition.r#type.as_str()));
+    ours.conditions.retain(|condition| OURS.has(condition));
     ours
 }
 
@@ -108,4 +113,17 @@ fn in_use(revisions: &[String]) -> String {
 
 fn join(names: &BTreeSet<String>) -> String {
     names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::CustomResourceExt as _;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_field_of_the_status_has_one_author() {
+        OURS.assert_authors(&json!(crate::api::PlatformVersion::crd()), &["validations"]);
+    }
 }

@@ -73,6 +73,19 @@ impl World {
     fn holds(&self, name: &str) -> Option<String> {
         self.cache.get(&key(name)).map(|Digest(digest)| digest)
     }
+
+    fn keys(&self) -> Vec<ObjectKey> {
+        let mut keys = vec![];
+        self.cache.for_each(|key, _| keys.push(key.clone()));
+        keys
+    }
+
+    /// The names of what is held in a namespace, in the order of the walk.
+    fn names_in(&self, namespace: &str) -> Vec<String> {
+        let mut names = vec![];
+        self.cache.for_each_in(namespace, |key, _| names.push(key.to_string()));
+        names
+    }
 }
 
 #[test]
@@ -215,20 +228,21 @@ fn objects_of_a_namespace_are_found_without_those_of_its_neighbours() {
     let world = World::listed([]);
     for namespace in ["n", "ns", "ns2", ""] {
         for name in ["b", "a"] {
-            let stamp = Stamp { uid: "u".into(), resource_version: 1 };
-            world.cache.written_as(ObjectKey::new(namespace, name), stamp, Digest(format!("{namespace}/{name}")));
+            let mut object = object(name, "u", 1);
+            object.metadata.namespace = (!namespace.is_empty()).then(|| namespace.to_owned());
+            world.cache.apply(Event::Apply(object));
         }
     }
-    assert_eq!(world.cache.values_in("ns"), [Digest("ns/a".into()), Digest("ns/b".into())]);
-    assert_eq!(world.cache.values_in(""), [Digest("/a".into()), Digest("/b".into())]);
-    assert_eq!(world.cache.values_in("nothing"), []);
-    assert_eq!(world.cache.keys().len(), 8);
+    assert_eq!(world.names_in("ns"), ["ns/a", "ns/b"]);
+    assert_eq!(world.names_in(""), ["a", "b"]);
+    assert_eq!(world.names_in("nothing"), [""; 0]);
+    assert_eq!(world.keys().len(), 8);
 }
 
 #[test]
 fn the_keys_of_a_namespace_share_its_name() {
     let world = World::listed([object("a", "u", 1), object("b", "u", 2), object("c", "u", 3)]);
-    let keys = world.cache.keys();
+    let keys = world.keys();
     assert!(keys.windows(2).all(|pair| Arc::ptr_eq(&pair[0].namespace, &pair[1].namespace)));
 }
 

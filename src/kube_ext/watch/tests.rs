@@ -77,7 +77,9 @@ impl World {
     }
 
     fn names(&self) -> Vec<String> {
-        self.cache.keys().iter().map(|key| key.name.to_string()).collect()
+        let mut names = vec![];
+        self.cache.for_each(|key, _| names.push(key.name.to_string()));
+        names
     }
 
     fn errors(&self) -> u64 {

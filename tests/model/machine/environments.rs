@@ -1,10 +1,7 @@
 //! The environment controller, as far as promotions have to do with it: it commits edits of the configuration, writes
 //! down what the planner reports, and publishes the release.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
 use environment_manager::domain::{
     environment::{
@@ -16,7 +13,7 @@ use environment_manager::domain::{
     settings::Settings,
 };
 
-use super::{Effect, Machine, Slot};
+use super::{Changes, Effect, Machine, Slot};
 use crate::{
     objects::{ABSENT, Id},
     scenario,
@@ -62,7 +59,7 @@ impl Machine {
             unreadable: None,
             former_history: false,
             base: Base::Nothing,
-            asked: BTreeSet::new(),
+            on_their_way: vec![],
             auto: None,
             revisions: &revisions,
             children: vec![],
@@ -71,6 +68,15 @@ impl Machine {
             memo: &Memo::default(),
             now,
         };
+        // What was reported is written down before anything else: the next revision would make it a report of the past.
+        let status = environment.status.as_ref();
+        let report = status.and_then(|status| status.deployment.as_ref());
+        if let Some(latest) = snapshot.latest()
+            && let Some(outcome) = outcome::after(latest.number, latest.outcome.as_ref(), report, now)
+        {
+            let revision = self.revision_slot(slot, latest.number);
+            return Some(Effect::Record { revision, outcome: Box::new(outcome) });
+        }
         match release::propose(&snapshot) {
             Ok(Proposal::Commit(record)) => {
                 let revision = self.revision_slot(slot, record.revision);
@@ -78,15 +84,8 @@ impl Machine {
                 Some(Effect::Create { revision, object, promotion: None })
             }
             Ok(Proposal::Keep(release, _)) => {
-                let latest = snapshot.latest()?;
-                let status = environment.status.as_ref();
-                let report = status.and_then(|status| status.deployment.as_ref());
-                if let Some(outcome) = outcome::after(latest.number, latest.outcome.as_ref(), report, now) {
-                    let revision = self.revision_slot(slot, latest.number);
-                    return Some(Effect::Record { revision, outcome: Box::new(outcome) });
-                }
                 let published = status.and_then(|status| status.release.as_ref());
-                (published != Some(&release)).then(|| Effect::Publish { environment: slot, release: Box::new(release) })
+                (published != Some(&*release)).then_some(Effect::Publish { environment: slot, release })
             }
             // A revision that is missing comes with the watch; an edit that waits is none of ours.
             Ok(Proposal::Read(_)) | Err(_) => None,
@@ -94,7 +93,7 @@ impl Machine {
     }
 
     /// What the environment controller does about this by and by, where it is no actor of its own.
-    pub fn settle_environments(&mut self, server: u32, clock: u8) -> Rc<Vec<(Slot, Id)>> {
+    pub fn settle_environments(&mut self, server: u32, clock: u8) -> Rc<Changes> {
         if let Some(known) = self.settled.get(&(server, clock)) {
             return known.clone();
         }

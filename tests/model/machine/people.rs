@@ -27,7 +27,7 @@ impl Machine {
         match deed {
             Deed::Create(promotion) => {
                 let slot = self.promotion_slot(promotion.metadata.name.as_deref()?);
-                (held[slot] == ABSENT).then(|| (slot, self.objects.keep_promotion(promotion)))
+                (held[slot] == ABSENT).then(|| (slot, self.objects.keep_promotion(*promotion)))
             }
             Deed::Confirm(name, user) => self.change_promotion(&held, name, |promotion| {
                 let digest = promotion.status.as_ref()?.plan.as_ref()?.digest;

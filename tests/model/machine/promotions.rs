@@ -12,7 +12,7 @@ use environment_manager::{
             live::{LiveLook, Names},
             plan::{Action, Step, plan},
             proposal::Needed,
-            snapshot::{EnvironmentView, Rival, Snapshot},
+            snapshot::{EnvironmentView, Rival, Snapshot, requirements},
             status,
         },
         revision::History,
@@ -70,7 +70,7 @@ impl Machine {
         let name = self.scenario.promotions[promotion - self.promotion_slots().start];
         let deeds = self.scenario.before.iter().chain(self.scenario.acts.iter().map(|act| &act.deed));
         let created = deeds.filter_map(|deed| match deed {
-            scenario::Deed::Create(promotion) => Some(promotion),
+            scenario::Deed::Create(promotion) => Some(&**promotion),
             _ => None,
         });
         let mut all = self.scenario.asked.iter().chain(created);
@@ -90,8 +90,8 @@ impl Machine {
             Work::Fresh { .. } if self.is_seeded(Seed::FreshForEver) => true,
             Work::Fresh { look, .. } => {
                 let object = self.objects.promotion(cached[promotion])?;
-                let named = !self.is_seeded(Seed::NamesOfFirstLook);
-                let names = if named { self.names(cached, object) } else { Names::default() };
+                let anew = !self.is_seeded(Seed::NamesOfFirstLook);
+                let names = if anew { self.names(cached, object) } else { Names::default() };
                 let target = self.view_of(cached, &object.spec.target);
                 self.looks[usize::from(look)].covers(&names, object, target.as_ref())
             }
@@ -122,6 +122,8 @@ impl Machine {
             self.plans += 1;
             let snapshot = Snapshot {
                 promotion: &promotion,
+                requirements: requirements(&promotion.spec.target, |name| self.view_of(cached, name)?.rules().cloned()),
+                undecodable: BTreeSet::new(),
                 environments: names
                     .environments
                     .iter()
@@ -170,6 +172,10 @@ impl Machine {
                     let revision = self.revision_slot(target, record.revision);
                     let object = self.objects.keep_revision(scenario::revision(*record));
                     return Some(Effect::Create { revision, object, promotion: Some(slot) });
+                }
+                Step::Act(Action::MarkEnd(phase)) => {
+                    let uid = promotion.metadata.uid.clone().unwrap_or_default();
+                    return Some(Effect::MarkEnd { promotion: slot, uid, phase });
                 }
                 Step::Act(Action::Delete) => return Some(Effect::Delete { promotion: slot }),
                 Step::Rest(rest) => {

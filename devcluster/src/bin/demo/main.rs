@@ -9,6 +9,7 @@ use clap::Parser;
 use devcluster::{ControlPlane, Options, Toolbox};
 
 mod operator;
+mod promotions;
 mod stage;
 mod story;
 
@@ -111,6 +112,7 @@ fn end(arguments: &Arguments, stage: &Stage, operator: &Operator) -> Result<(), 
         println!("export KUBECONFIG={}", stage.kubeconfig().display());
         println!("export PATH={}:$PATH", stage.programs().display());
         println!("kubectl get platform --namespace pf-872");
+        println!("kubectl penv history production --namespace pf-872");
         println!("# the operator's log: {}", operator.log().display());
         println!("# its metrics: {}/metrics", operator.url());
         loop {

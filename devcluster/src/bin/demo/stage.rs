@@ -58,6 +58,22 @@ impl Stage {
         self.files.path()
     }
 
+    /// A kubeconfig for somebody else, whom this one's user may impersonate. Commands name it by a variable with the
+    /// person's name: `KUBECONFIG=$ben kubectl …`.
+    pub fn person(&self, name: &str) -> Result<(), Failure> {
+        let config = self.quietly("kubectl config view --raw --flatten --minify --output json")?;
+        let unreadable = |error: serde_json::Error| Failure::Step(format!("the kubeconfig cannot be read: {error}"));
+        let mut config: serde_json::Value = serde_json::from_str(&config).map_err(unreadable)?;
+        for user in config["users"].as_array_mut().into_iter().flatten() {
+            user["user"]["as"] = name.into();
+        }
+        fs::write(self.kubeconfig_of(name), config.to_string()).map_err(Failure::io("write a kubeconfig"))
+    }
+
+    fn kubeconfig_of(&self, person: &str) -> PathBuf {
+        self.files.path().join(format!("{person}.kubeconfig"))
+    }
+
     /// Begins a chapter.
     pub fn chapter(&self, title: &str, text: &str) {
         println!("\n{}", self.styled("1;36", &format!("━━ {title} ")));
@@ -129,6 +145,8 @@ impl Stage {
             .args(["-c", command])
             .current_dir(repository())
             .env("KUBECONFIG", &self.kubeconfig)
+            .env("ana", self.kubeconfig_of("ana"))
+            .env("ben", self.kubeconfig_of("ben"))
             .env("PATH", env::join_paths(path).unwrap_or_default());
         shell
     }

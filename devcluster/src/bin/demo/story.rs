@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::{Failure, operator::Operator, stage::Stage};
+use crate::{Failure, operator::Operator, promotions, stage::Stage};
 
 /// How long a step of the story may take.
-const SOON: &str = "--timeout 60s";
+pub const SOON: &str = "--timeout 60s";
 
 /// Installs the kinds and the operator's rights, and starts it.
 pub fn install(stage: &Stage) -> Result<Operator, Failure> {
@@ -27,6 +27,7 @@ pub fn tell(stage: &Stage) -> Result<(), Failure> {
     configuration(stage)?;
     drift(stage)?;
     gitops(stage)?;
+    promotions::tell(stage)?;
     refusals(stage)?;
     preview(stage)
 }

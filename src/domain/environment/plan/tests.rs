@@ -13,9 +13,9 @@ use serde_json::json;
 use super::*;
 use crate::{
     api::{
-        ConditionStatus, Digest, EnvironmentRevision, PlatformEnvironment, RevisionNumber,
+        ConditionStatus, Digest, EnvironmentRevision, PlatformEnvironment, RevisionNumber, Variable,
         condition::{CONFIG_PENDING, CONFIG_READY, ISOLATED, NAMESPACE_READY, READY, RECONCILING, STALLED},
-        revision::{EnvironmentRevisionStatus, VersionReference},
+        revision::{EffectiveVariable, EnvironmentRevisionStatus, VersionReference},
     },
     domain::{
         environment::{
@@ -124,7 +124,7 @@ impl World {
                 former_history: false,
                 base: if history.newest().is_some() { Base::Nothing } else { self.base.clone() },
                 history,
-                asked: BTreeSet::new(),
+                on_their_way: vec![],
                 auto: self.auto.clone(),
                 revisions: &read,
                 children: self.children.values().cloned().collect(),
@@ -326,6 +326,35 @@ fn an_edit_of_the_configuration_is_a_revision_and_an_edit_of_anything_else_is_no
 }
 
 #[test]
+fn more_keys_than_a_revision_holds_are_told_with_the_limit_and_mended_by_an_edit() {
+    let mut world = World::clone_of_dev();
+    let variable = |name: String| EffectiveVariable {
+        name,
+        value: Some("1".to_owned()),
+        vault: None,
+        since: RevisionNumber::FIRST,
+    };
+    let inherited = (0..512).map(|number| variable(format!("V_{number:03}"))).collect();
+    let base = &mut world.base_revision.as_mut().unwrap().spec;
+    base.config.variables = inherited;
+    *base = chain::sealed(base.clone());
+    let own = |name: &str| Variable { name: name.to_owned(), value: Some("2".to_owned()), vault: None };
+    world.environment().spec.config.variables = vec![own("V_000"), own("W")];
+    world.settle();
+    let status = world.environment().status.clone().unwrap();
+    let config_ready = status.conditions.iter().find(|condition| condition.r#type == CONFIG_READY).unwrap();
+    assert_eq!(config_ready.reason, "InvalidSpec");
+    assert!(config_ready.message.contains("513 variables") && config_ready.message.contains("at most 512"));
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert!(world.revisions.is_empty() && world.children.is_empty());
+
+    world.edit(|environment| environment.spec.config.variables = vec![own("V_000")]);
+    world.settle();
+    assert_ready(&world);
+    assert_eq!(world.revisions.len(), 1);
+}
+
+#[test]
 fn content_of_the_release_before_stays_and_older_content_goes() {
     let mut world = World::from_nothing();
     world.settle();
@@ -416,6 +445,7 @@ fn a_promotion_is_made_by_itself_once_for_what_is_newer_and_published() {
     assert_eq!(publish(&mut world, "v1.5.0"), ["staging-auto-v1.5.0"]);
     assert_eq!(publish(&mut world, "v1.10.0").last().unwrap(), "staging-auto-v1.5.0");
     assert_eq!(publish(&mut world, "v2.0.0").len(), 2, "out of the range");
+    assert_eq!(publish(&mut world, "v1.11.0").len(), 3, "what is out of the range hides nothing");
 }
 
 #[test]
@@ -435,15 +465,18 @@ fn what_the_platform_team_refuses_is_left_out_and_all_else_is_enforced() {
 
 #[test]
 fn a_child_that_is_not_ours_stops_the_release_and_no_other_repair() {
-    let mut world = World::from_nothing();
-    world.settle();
     let policy = |name: &str| ChildId { kind: ChildKind::NetworkPolicy, name: name.to_owned() };
-    world.children.get_mut(&policy("allow-dns")).unwrap().owned = None;
-    world.children.remove(&policy("default-deny"));
-    world.settle();
-    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
-    assert_eq!(world.condition(ISOLATED), Some(ConditionStatus::False));
-    assert!(world.children.contains_key(&policy("default-deny")));
+    // Whichever of the two comes first in the plan.
+    for (theirs, lost) in [("allow-dns", "default-deny"), ("default-deny", "allow-dns")] {
+        let mut world = World::from_nothing();
+        world.settle();
+        world.children.get_mut(&policy(theirs)).unwrap().owned = None;
+        world.children.remove(&policy(lost));
+        world.settle();
+        assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+        assert_eq!(world.condition(ISOLATED), Some(ConditionStatus::False));
+        assert!(world.children.contains_key(&policy(lost)), "{lost} was not put right");
+    }
 }
 
 #[test]
@@ -532,6 +565,7 @@ fn a_preview_whose_deletion_is_refused_says_so() {
     let rest = world.settle().unwrap();
     assert!(rest.retry);
     assert_eq!(world.condition(READY), Some(ConditionStatus::False));
+    assert!(!world.journal.contains(&"DeleteEnvironment".to_owned()), "it is told before it is tried again");
 }
 
 #[test]
@@ -685,7 +719,7 @@ fn a_memo_is_only_for_the_spec_that_it_was_made_from() {
             project_id: None,
             settings: &settings,
             history: History::default(),
-            asked: BTreeSet::new(),
+            on_their_way: vec![],
             auto: None,
             unreadable: None,
             former_history: false,

@@ -8,6 +8,9 @@ use crate::api::{GateType, promotion::Evidence, revision::EffectiveConfiguration
 const GATE: GateType = GateType::Completeness;
 
 pub(super) fn evaluate(input: Input<'_>) -> Finding {
+    if input.snapshot.promotion.spec.source.revision.is_some() {
+        return Finding::waived(GATE, "A rollback brings back the configuration that the version had");
+    }
     let Some(proposal) = input.proposal else { return Finding::unknown(GATE) };
     let Some(version) = &proposal.plan.version else {
         return Finding::waived(GATE, "There is no version that could require anything");
@@ -28,7 +31,7 @@ pub(super) fn evaluate(input: Input<'_>) -> Finding {
         return Finding::passed(GATE, "Complete", message).resting_on(evidence);
     }
     let message = format!(
-        "{} will not have what {} requires: {}; add it to spec.config of {}, or carry it along (spec.config of the promotion)",
+        "{} will not have what {} requires: {}; add it to spec.config of {}, or create the promotion anew from an environment that has it and carry it along",
         input.target.name(),
         version.name,
         missing.join(", "),

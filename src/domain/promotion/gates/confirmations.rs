@@ -41,7 +41,7 @@ pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
         let message = format!("Confirmed by {}", names.join(", "));
         return Some(Finding::passed(GATE, "Confirmed", message).resting_on(evidence));
     }
-    let mut message = format!("{count} of {required} people confirmed the plan {digest}");
+    let mut message = format!("{count} of {required} people confirmed the plan {}", digest.short(12));
     let void: BTreeSet<&str> = confirmations
         .iter()
         .filter(|confirmation| confirmation.digest != digest)

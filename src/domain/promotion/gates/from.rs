@@ -29,14 +29,11 @@ pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
         let newest = input.snapshot.environments.get(name)?.history.newest()?;
         newest.has_version(&version.digest).then_some((name, newest.number))
     });
-    Some(match released {
-        Some((name, revision)) => {
-            Finding::passed(GATE, "SourceAllowed", format!("{} is released in {name}", version.name))
-                .resting_on(by_revision(name, revision, &version.digest))
-        }
-        None => {
-            let message = format!("{target} accepts only what comes from {list}; release {} there first", version.name);
-            Finding::pending(GATE, "NotInSource", message)
-        }
-    })
+    if let Some((name, revision)) = released {
+        let message = format!("{} is released in {name}", version.name);
+        let evidence = by_revision(name, revision, &version.digest);
+        return Some(Finding::passed(GATE, "SourceAllowed", message).resting_on(evidence));
+    }
+    let message = format!("{target} accepts only what comes from {list}; release {} there first", version.name);
+    Some(Finding::pending(GATE, "NotInSource", message))
 }

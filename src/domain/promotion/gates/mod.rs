@@ -59,7 +59,9 @@ impl Input<'_> {
     fn waiver(&self) -> Option<&'static str> {
         let source = &self.snapshot.promotion.spec.source;
         if source.revision.is_some() {
-            return Some("A rollback goes back to what was released here before");
+            // Forwards again, after a rollback, is a promotion like any other.
+            let forwards = self.proposal.is_some_and(Proposal::goes_forwards);
+            return (!forwards).then_some("A rollback goes back to what was released here before");
         }
         source.pending_config.is_some().then_some("Only configuration changes, the version stays")
     }

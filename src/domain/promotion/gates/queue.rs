@@ -8,7 +8,7 @@
 use super::{Finding, Input};
 use crate::{
     api::{GateType, rules::QueuePolicy},
-    domain::promotion::snapshot::{EnvironmentView, Rival, Snapshot, is_auto},
+    domain::promotion::snapshot::{EnvironmentView, Rival, Snapshot, is_auto, version_of},
 };
 
 const GATE: GateType = GateType::Queue;
@@ -34,14 +34,15 @@ pub fn turn(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Turn {
         return Turn::Mine;
     }
     let me = snapshot.place();
-    let on_its_way = |rival: &&&Rival| target.history.iter().any(|record| record.is_made_by(&rival.uid));
+    let on_its_way = |rival: &&&Rival| target.history.iter().any(|record| record.is_named(&rival.name));
     let moving = rivals.iter().find(on_its_way).copied();
-    let waiting = || rivals.iter().filter(|rival| !rival.ended && !on_its_way(rival)).copied();
+    let waiting = || rivals.iter().filter(|rival| !rival.idle && !on_its_way(rival)).copied();
     let before = waiting().filter(|rival| rival.emergency || rival.place < me);
-    if is_auto(snapshot.promotion)
-        && let Some(newer) = waiting().find(|rival| rival.auto && rival.place > me)
-    {
-        return Turn::Superseded(newer.name.clone());
+    if is_auto(snapshot.promotion) {
+        let mine = version_of(snapshot.promotion);
+        if let Some(newer) = waiting().find(|rival| rival.auto.is_some() && rival.auto > mine) {
+            return Turn::Superseded(newer.name.clone());
+        }
     }
     let policy = target.rules().map_or(QueuePolicy::default(), |rules| rules.queue);
     match policy {
@@ -52,14 +53,19 @@ pub fn turn(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Turn {
             first.map_or(Turn::Mine, |first| Turn::After(first.name.clone(), count(ahead.len())))
         }
         QueuePolicy::Supersede => {
-            if let Some(newer) = waiting().find(|rival| rival.place > me) {
+            if let Some(newer) = waiting().find(|rival| rival.place > me && rival.promising) {
                 return Turn::Superseded(newer.name.clone());
             }
             moving.map_or(Turn::Mine, |moving| Turn::After(moving.name.clone(), 1))
         }
         QueuePolicy::Reject => {
-            let older = moving.or_else(|| before.min_by(|one, other| one.place.cmp(&other.place)));
-            older.map_or(Turn::Mine, |older| Turn::Refused(older.name.clone()))
+            let older = moving.into_iter().chain(before).filter(|rival| rival.emergency || rival.place < me);
+            match (older.min_by(|one, other| one.place.cmp(&other.place)), moving) {
+                (Some(older), _) => Turn::Refused(older.name.clone()),
+                // A newer one that went first, while this one waited for something that was not there.
+                (None, Some(moving)) => Turn::After(moving.name.clone(), 1),
+                (None, None) => Turn::Mine,
+            }
         }
     }
 }
@@ -76,7 +82,8 @@ pub(super) fn evaluate(input: Input<'_>) -> Finding {
     match turn(input.snapshot, input.target) {
         Turn::Mine => Finding::passed(GATE, "FirstInLine", format!("Nothing else is on its way into {target}")),
         Turn::After(name, count) => {
-            let message = format!("{count} before it into {target}; next to end is {name}");
+            let message =
+                format!("{count} before it into {target}; first {name} has to end (look at it, or cancel it)");
             Finding::pending(GATE, "InLine", message)
         }
         Turn::Superseded(name) => {

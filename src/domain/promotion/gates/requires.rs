@@ -2,8 +2,8 @@
 
 use super::{Finding, Input, by_revision, duration_of};
 use crate::{
-    api::{GateType, revision::VersionReference, rules::Requirement},
-    domain::promotion::snapshot::EnvironmentView,
+    api::{DeploymentState, GateType, revision::VersionReference, rules::Requirement},
+    domain::promotion::snapshot::{EnvironmentView, Requirements},
 };
 
 const GATE: GateType = GateType::Requires;
@@ -38,16 +38,32 @@ fn one(input: Input<'_>, requirement: &Requirement) -> Finding {
     soaked(input, requirement, environment, version)
 }
 
-/// A requirement that goes both ways can be fulfilled by a rollback or a first version only.
+/// A requirement that leads back to the target can be fulfilled by a rollback or a first version only.
 fn circle(input: Input<'_>, environment: &EnvironmentView) -> Option<String> {
-    let (one, other) = (input.target.name(), environment.name());
-    let back = environment.rules()?.requires.iter().any(|requirement| requirement.environment == one);
+    let target = input.target.name();
     let there = input
         .version()
         .is_some_and(|version| environment.history.iter().any(|record| record.has_version(&version.digest)));
-    (back && !there).then(|| {
-        format!("{one} and {other} require each other, so no new version reaches either of them; correct spec.promotion.requires of one of them")
-    })
+    let path = way(&input.snapshot.requirements, environment.name(), target, &mut vec![]).filter(|_| !there)?;
+    Some(format!(
+        "{target} requires {}, which requires {target} again, so no new version reaches any of them; correct \
+         spec.promotion.requires of one of them",
+        path.join(", which requires ")
+    ))
+}
+
+/// The way from one environment to another by what they require, the last one left out.
+fn way(all: &Requirements, from: &str, to: &str, seen: &mut Vec<String>) -> Option<Vec<String>> {
+    if seen.iter().any(|name| name == from) {
+        return None;
+    }
+    seen.push(from.to_owned());
+    let required = all.get(from)?;
+    if required.iter().any(|name| name == to) {
+        return Some(vec![from.to_owned()]);
+    }
+    let further = required.iter().find_map(|name| way(all, name, to, seen))?;
+    Some([vec![from.to_owned()], further].concat())
 }
 
 fn soaked(
@@ -77,8 +93,18 @@ fn soaked(
         return Finding::pending(GATE, "InvalidRule", message);
     };
     let stretches = environment.history.healthy(&version.digest, input.snapshot.now);
-    let long_enough = |until: jiff::Timestamp, since| until.duration_since(since) >= soak;
-    if let Some(stretch) = stretches.iter().find(|stretch| long_enough(stretch.until, stretch.since)) {
+    let newest = environment.history.newest().filter(|newest| newest.has_version(&version.digest));
+    let failed = newest.and_then(|newest| newest.outcome.as_ref());
+    if let (Some(newest), Some(outcome)) = (newest, failed.filter(|outcome| outcome.state == DeploymentState::Failed)) {
+        let details = outcome.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        let message = format!("{} is in {name}, and the planner reported that it failed there{details}", version.name);
+        return Finding::pending(GATE, "NotHealthy", message).resting_on(by_revision(
+            name,
+            newest.number,
+            &version.digest,
+        ));
+    }
+    if let Some(stretch) = stretches.iter().find(|stretch| stretch.lasted >= soak) {
         let message =
             format!("{} was healthy in {name} for {}", version.name, requirement.soak.as_deref().unwrap_or("a moment"));
         return Finding::passed(GATE, "Soaked", message).resting_on(by_revision(
@@ -117,20 +143,12 @@ fn missing(environment: &EnvironmentView, version: &VersionReference, requiremen
     };
     let evidence = by_revision(name, record.number, &version.digest);
     let is_current = environment.history.newest().is_some_and(|current| current.number == record.number);
-    let (reason, message) = match &record.outcome {
-        _ if !is_current => (
-            "NotThereAnyMore",
-            format!(
-                "{version_name} was in {name} (revision {}), but not healthy for long enough; promote it there again",
-                record.number
-            ),
-        ),
-        Some(outcome) if outcome.state == crate::api::DeploymentState::Failed => {
-            ("NotHealthy", format!("{version_name} is in {name}, and the planner reported that it failed there"))
-        }
-        _ => {
-            ("NotDeployedYet", format!("{version_name} is in {name}, and the planner has not reported it deployed yet"))
-        }
+    let (reason, message) = if is_current {
+        let message = format!("{version_name} is in {name}, and the planner has not reported it deployed yet");
+        ("NotDeployedYet", message)
+    } else {
+        let (revision, what) = (record.number, "but was not healthy for long enough; promote it there again");
+        ("NotThereAnyMore", format!("{version_name} was in {name} (revision {revision}), {what}"))
     };
     Finding::pending(GATE, reason, message).resting_on(evidence)
 }

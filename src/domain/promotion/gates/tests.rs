@@ -116,6 +116,23 @@ fn environments_that_require_each_other_say_so() {
 }
 
 #[test]
+fn a_longer_circle_is_named_too() {
+    let mut world = World::shop();
+    for (name, required) in [("staging", "dev"), ("dev", "production"), ("production", "staging")] {
+        world.rules(name, &json!({"requires": [{"environment": required}]}));
+    }
+    world.promote("p", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle("p");
+    let gate = world.gate("p", "requires/dev");
+    assert_eq!(gate.reason, "CircularRequirement");
+    assert!(
+        gate.message.contains("staging requires dev, which requires production, which requires staging again"),
+        "{}",
+        gate.message
+    );
+}
+
+#[test]
 fn an_environment_that_requires_itself_lets_nothing_in_and_says_why() {
     let mut world = World::shop();
     world.rules("staging", &json!({"requires": [{"environment": "staging"}]}));

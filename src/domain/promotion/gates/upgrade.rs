@@ -25,6 +25,11 @@ pub(super) fn evaluate(input: Input<'_>) -> Finding {
                 format!("{} is older than {}, which {target} has; {how}", new.name, old.name),
             )
         }
+        (Some(new), Some(old)) if new.digest != old.digest && !order::comparable(&new.name, &old.name) => {
+            let message =
+                format!("Nobody can say which of {} and {}, which {target} has, is newer", new.name, old.name);
+            Finding::failed(GATE, "NotComparable", message)
+        }
         (Some(new), Some(old)) if new.digest == old.digest => {
             Finding::passed(GATE, "SameVersion", format!("{target} has {} already", new.name))
         }

@@ -5,16 +5,17 @@ use crate::api::{DeploymentState, EnvironmentPhase, GateType};
 
 const GATE: GateType = GateType::UpstreamHealth;
 
-/// Only asked for where an environment is the source.
+/// Only asked for where the version comes from an environment: the source, or one that the target accepts versions from.
 pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
-    let name = input.snapshot.promotion.spec.source.environment.as_ref()?;
+    let source = &input.snapshot.promotion.spec.source;
+    let name = source.environment.as_ref().or_else(|| upstream(input))?;
     let Some(source) = input.snapshot.environments.get(name) else { return Some(Finding::unknown(GATE)) };
     let status = source.environment.status.as_ref();
     if status.and_then(|status| status.phase) == Some(EnvironmentPhase::Degraded) {
         let message = format!("{name} is degraded; this goes on as soon as it is as intended again");
         return Some(Finding::pending(GATE, "Degraded", message));
     }
-    let newest = source.history.newest()?;
+    let Some(newest) = source.history.newest() else { return Some(Finding::unknown(GATE)) };
     if newest.outcome.as_ref().is_some_and(|outcome| outcome.state == DeploymentState::Failed) {
         let message =
             format!("The deployment of revision {} of {name} failed; this goes on with a healthy one", newest.number);
@@ -25,4 +26,16 @@ pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
         Some(version) => finding.resting_on(by_revision(name, newest.number, &version.digest)),
         None => finding,
     })
+}
+
+/// The environment that a version, named by itself, comes from.
+fn upstream(input: Input<'_>) -> Option<&String> {
+    input.snapshot.promotion.spec.source.version.as_ref()?;
+    let version = input.version()?;
+    let has_it = |name: &&String| {
+        let environment = input.snapshot.environments.get(*name);
+        let newest = environment.and_then(|environment| environment.history.newest());
+        newest.is_some_and(|newest| newest.has_version(&version.digest))
+    };
+    input.target.rules()?.from.iter().find(has_it)
 }

@@ -41,6 +41,28 @@ fn the_plan_is_shown_before_anything_moves_and_one_revision_moves_it() {
 }
 
 #[test]
+fn that_a_release_is_being_published_is_told_only_when_it_takes_long() {
+    let mut world = World::shop();
+    let published = world.env("staging").status.clone();
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    // The moment after the commit: the environment and the promotion do not say so yet.
+    world.env("staging").status = published;
+    let status = world.promotions.get_mut("p").unwrap().status.as_mut().unwrap();
+    (status.phase, status.revision) = (Some(PromotionPhase::Evaluating), None);
+    let writes = world.journal.len();
+    let rest = world.settle("p").unwrap();
+    assert_eq!((world.journal.len(), world.phase("p")), (writes, PromotionPhase::Evaluating));
+    world.now = rest.wake.unwrap();
+    world.settle("p");
+    assert_eq!(world.status("p").revision, Some(number(2)));
+    assert!(world.status("p").waiting_for.as_ref().unwrap().contains("the environment publishes it"));
+    world.publish_releases();
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
+}
+
+#[test]
 fn the_planner_ends_it() {
     let mut world = World::shop();
     world.promote("p", &dev_to_staging());
@@ -564,4 +586,162 @@ fn what_rests_stays_at_rest() {
     world.settle("p");
     assert_eq!(world.journal.len(), writes);
     assert!(world.status("p").waiting_for.as_ref().is_some_and(|waiting| waiting.contains("e2e")));
+}
+
+#[test]
+fn a_plan_that_becomes_empty_is_written_without_its_difference() {
+    // Server-side apply makes null of an object that it empties, which the schema refuses: then nothing is said any more.
+    let mut world = World::shop();
+    world.rules("staging", &json!({"confirmations": {"required": 1}}));
+    world.promote("one", &dev_to_staging());
+    world.wait(1);
+    world.promote("two", &dev_to_staging());
+    world.settle_all();
+    world.confirm("one", "ben");
+    world.settle_all();
+    let two = json!(world.status("two"));
+    assert!(two["plan"].is_object() && two["plan"].get("diff").is_none(), "{two}");
+}
+
+#[test]
+fn what_has_ended_never_begins_anew_even_if_its_status_is_lost() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"queue": "Supersede", "confirmations": {"required": 1}}));
+    world.promote("old", &dev_to_staging());
+    world.settle_all();
+    world.wait(1);
+    world.promote("new", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle_all();
+    assert_eq!(world.phase("old"), PromotionPhase::Superseded);
+    world.promotions.get_mut("new").unwrap().spec.cancel = true;
+    world.settle_all();
+    world.rules("staging", &json!({}));
+    world.promotions.get_mut("old").unwrap().status = None;
+    world.settle_all();
+    assert_eq!((world.phase("old"), world.has("staging")), (PromotionPhase::Superseded, "v1.0.0"));
+}
+
+#[test]
+fn what_names_something_missing_does_not_hold_up_the_others() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"queue": "Reject"}));
+    world.promote("typo", &json!({"target": "staging", "source": {"version": "v7.7.7"}}));
+    world.settle_all();
+    world.wait(1);
+    world.promote("right", &dev_to_staging());
+    world.settle_all();
+    assert_eq!((world.phase("typo"), world.has("staging")), (PromotionPhase::Pending, "v1.1.0"));
+}
+
+#[test]
+fn within_one_second_the_name_decides() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"queue": "Supersede", "confirmations": {"required": 1}}));
+    for (name, uid, version) in [("r-1", "u-9", "v1.1.0"), ("r-2", "u-1", "v2.0.0")] {
+        world.promote_as(name, uid, &json!({"target": "staging", "source": {"version": version}}));
+    }
+    world.settle_all();
+    assert_eq!(
+        (world.phase("r-1"), world.phase("r-2")),
+        (PromotionPhase::Superseded, PromotionPhase::AwaitingConfirmation)
+    );
+}
+
+#[test]
+fn a_revision_that_was_edited_is_not_restored() {
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    let first = world.revisions.get_mut(&("staging".to_owned(), number(1))).unwrap();
+    first.spec.actor = "mallory".to_owned();
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}, "emergency": true}));
+    world.settle("back");
+    assert_eq!((world.phase("back"), world.has("staging")), (PromotionPhase::Rejected, "v1.1.0"));
+    assert!(world.status("back").conditions[0].message.contains("was edited"));
+}
+
+#[test]
+fn a_version_that_is_being_deleted_can_still_be_gone_back_to() {
+    let mut world = World::shop();
+    let requires = json!({"variables": ["NEVER_THERE"]});
+    world.version("v1.0.0").spec.requires = Some(serde_json::from_value(requires).unwrap());
+    world.release("staging", "v1.1.0");
+    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now);
+    world.version("v1.0.0").metadata.deletion_timestamp = Some(now);
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}}));
+    world.settle("back");
+    assert_eq!(world.has("staging"), "v1.0.0", "that is what it is kept for, and its configuration is what it had");
+}
+
+#[test]
+fn forwards_again_after_a_rollback_is_a_promotion_like_any_other() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"validations": ["e2e"]}));
+    world.release("staging", "v1.1.0");
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}}));
+    world.settle("back");
+    world.deployed("staging");
+    world.settle("back");
+    let forwards = json!({"target": "staging", "source": {"revision": 2}, "emergency": true, "liftVeto": true});
+    world.promote("forwards", &forwards);
+    world.settle("forwards");
+    assert_eq!(world.gate("forwards", "validation/e2e").state, GateState::Pending, "no way around the gates");
+    world.validated("v1.1.0", "e2e", "Passed");
+    world.settle("forwards");
+    assert_eq!(world.has("staging"), "v1.1.0");
+    assert!(world.history("staging").vetoes().is_empty(), "what it replaced was good");
+}
+
+#[test]
+fn a_promotion_that_git_put_back_on_its_way_is_followed_to_its_end() {
+    let mut world = World::shop();
+    world.promote("release", &dev_to_staging());
+    world.settle("release");
+    world.promotions.remove("release");
+    world.promote_as("release", "u-of-another-life", &dev_to_staging());
+    world.wait(1);
+    world.promote("next", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle_all();
+    assert_eq!((world.phase("release"), world.has("staging")), (PromotionPhase::ReadyForDeploy, "v1.1.0"));
+    world.deployed("staging");
+    world.settle_all();
+    assert_eq!((world.phase("release"), world.has("staging")), (PromotionPhase::Succeeded, "v2.0.0"));
+}
+
+#[test]
+fn a_new_sync_of_what_was_healthy_has_a_deadline_of_its_own() {
+    let mut world = World::shop();
+    let rules = json!({"deployment": {"deadline": "5m", "soak": "2h", "onFailure": "Rollback"}});
+    world.rules("staging", &rules);
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.deployed("staging");
+    world.wait(30);
+    world.report("staging", number(2), "InProgress");
+    world.settle("p");
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::ReadyForDeploy, "v1.1.0"));
+    world.wait(6);
+    world.settle("p");
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.0.0"));
+}
+
+#[test]
+fn a_refusal_that_says_something_else_each_time_is_said_once() {
+    let mut world = World::shop();
+    world.promote("p", &dev_to_staging());
+    let mut reads = Reads::default();
+    let refused = |world: &World, reads: &Reads, refusal: &str| {
+        let promotion = world.promotions["p"].clone();
+        let snapshot = world.snapshot(&promotion, reads);
+        match plan(&crate::domain::promotion::snapshot::Snapshot { refusal: Some(refusal), ..snapshot }) {
+            Step::Rest(rest) => rest,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = refused(&world, &reads, "refused by port 1");
+    assert!(first.retry);
+    world.promotions.get_mut("p").unwrap().status = Some((*first.status).clone());
+    reads.fresh = true;
+    let second = refused(&world, &reads, "refused by port 2");
+    assert!(second.retry && second.status == first.status, "else each write would start the next try");
 }

@@ -195,7 +195,7 @@ proptest! {
         }
         cluster.settle(answers_first);
 
-        let held: BTreeMap<_, _> = cluster.world.cache.keys().into_iter()
+        let held: BTreeMap<_, _> = cluster.world.keys().into_iter()
             .filter_map(|key| Some((key.clone(), cluster.world.cache.get(&key)?))).collect();
         let expected: BTreeMap<_, _> = cluster.objects.iter()
             .filter_map(|(name, object)| Some((key(name), Digest::from_object(object.clone())?))).collect();

@@ -1,6 +1,6 @@
 //! The control plane with our kinds and the operator's rights, and environments in it.
 
-use std::path::PathBuf;
+use std::{fmt::Debug, path::PathBuf};
 
 use devcluster::{ControlPlane, Options};
 use environment_manager::{
@@ -9,12 +9,15 @@ use environment_manager::{
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{
-    Api, Client,
+    Api, Client, Config, Resource,
     api::{ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::NamespaceResourceScope,
 };
-use serde_json::json;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
-use crate::report::Result;
+use super::Result;
 
 /// The operator, as the API server knows it.
 pub const OPERATOR_USER: &str = "system:serviceaccount:environment-manager:environment-manager";
@@ -35,7 +38,7 @@ const TWIN: &str = r#"
 pub struct Cluster {
     pub plane: ControlPlane,
     pub operator_kubeconfig: PathBuf,
-    pub twin_kubeconfig: PathBuf,
+    twin_kubeconfig: PathBuf,
 }
 
 impl Cluster {
@@ -58,19 +61,18 @@ impl Cluster {
         Ok(connect(&access, std::sync::Arc::default()).await?)
     }
 
-    /// Environments `e-0`, `e-1`, … of a new project.
-    pub async fn create_environments(&self, client: &Client, project: &str, count: usize) -> Result<()> {
+    /// A client of kube's own making, with the twin's token. Each starts without connections.
+    pub async fn twin(&self) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.twin_kubeconfig)?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        config.default_retry = false;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// A namespace for a project.
+    pub fn create_project(&self, project: &str) -> Result<()> {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": project}});
         self.plane.kubectl().create(&namespace.to_string())?;
-        let api: Api<PlatformEnvironment> = Api::namespaced(client.clone(), project);
-        stream::iter(0..count)
-            .map(|number| {
-                let api = api.clone();
-                async move { api.create(&PostParams::default(), &environment(number)).await }
-            })
-            .buffer_unordered(16)
-            .try_for_each(|_| async { Ok(()) })
-            .await?;
         Ok(())
     }
 
@@ -86,31 +88,33 @@ impl Cluster {
     }
 }
 
-/// A typical one: some variables, a secret, two flags.
-fn environment(number: usize) -> PlatformEnvironment {
-    let environment = json!({
-        "apiVersion": "platform.puraify.app/v1alpha1",
-        "kind": "PlatformEnvironment",
-        "metadata": {"name": format!("e-{number}")},
-        "spec": {
-            "class": "Development",
-            "config": {
-                "variables": [
-                    {"name": "BASE_URL", "value": format!("https://e-{number}.shop.example")},
-                    {"name": "PAYMENT_PROVIDER", "value": "sandbox"},
-                    {"name": "LOG_LEVEL", "value": "info"},
-                    {"name": "API_KEY", "vault": {"path": "payments", "key": "api_key"}},
-                ],
-                "flags": [{"name": "BETA_FORM", "enabled": true}, {"name": "NEW_CHECKOUT", "enabled": false}],
-            },
-        },
-    });
-    serde_json::from_value(environment).unwrap_or_else(|error| unreachable!("it is one of our kind: {error}"))
-}
-
 fn is_ready(environment: &PlatformEnvironment) -> bool {
     let Some(status) = &environment.status else { return false };
     let ready = status.conditions.iter().find(|condition| condition.r#type == READY);
     status.observed_generation == environment.metadata.generation
         && ready.is_some_and(|ready| ready.status == ConditionStatus::True)
+}
+
+/// Creates all of these objects, several at a time.
+pub async fn create_all<K>(client: &Client, objects: Vec<K>) -> Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static,
+{
+    let create = |object: K| {
+        let api: Api<K> = Api::namespaced(client.clone(), object.meta().namespace.as_deref().unwrap_or_default());
+        // A task each, so that both processors encrypt.
+        tokio::spawn(async move { api.create(&PostParams::default(), &object).await.map(drop) })
+    };
+    stream::iter(objects)
+        .map(create)
+        .buffer_unordered(16)
+        .map(|created| created.map_err(Into::into).and_then(|created| created.map_err(Into::into)))
+        .try_for_each(|()| async { Result::Ok(()) })
+        .await
+}
+
+/// One of our kinds, from its JSON.
+pub fn object<K: DeserializeOwned>(json: Value) -> K {
+    serde_json::from_value(json).unwrap_or_else(|error| unreachable!("it is one of our kinds: {error}"))
 }

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::{cluster, report::Result};
+use super::{Result, cluster};
 
 /// How often the log is looked at. Each look is a read of what is new, so it costs next to nothing.
 const LOOK: Duration = Duration::from_millis(100);
@@ -140,14 +140,17 @@ impl Tally {
         }
     }
 
-    /// Waits until each environment's last two writes, its status and its event, were answered. Returns when the very
-    /// last write was.
-    pub fn until_complete(&mut self, audit: &mut Audit, environments: usize) -> Result<Timestamp> {
+    /// How many requests of this name there were.
+    pub fn count(&self, name: &str) -> usize {
+        self.by_name.get(name).copied().unwrap_or_default()
+    }
+
+    /// Waits until there were so many of each of these requests. Returns when the very last write was answered.
+    pub fn until(&mut self, audit: &mut Audit, expected: &[(&str, usize)]) -> Result<Timestamp> {
         let mut stuck = Duration::ZERO;
         loop {
-            let count = |name: &str| self.by_name.get(name).copied().unwrap_or_default();
-            let complete = count("patch platformenvironments/status") >= environments;
-            if let Some(last) = self.last_write.filter(|_| complete && count("create events") >= environments) {
+            let complete = expected.iter().all(|(name, count)| self.count(name) >= *count);
+            if let Some(last) = self.last_write.filter(|_| complete) {
                 return Ok(last);
             }
             if stuck > PATIENCE {
@@ -159,9 +162,4 @@ impl Tally {
             stuck = if self.writes == before { stuck + LOOK } else { Duration::ZERO };
         }
     }
-}
-
-/// The time between two moments of the machine's one clock.
-pub fn between(start: Timestamp, end: Timestamp) -> Duration {
-    Duration::try_from(end.duration_since(start)).unwrap_or_default()
 }

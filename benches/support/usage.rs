@@ -2,10 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use crate::report::Result;
+use super::Result;
 
 /// The kernel's unit of processor time for user space, on every Linux platform that we know.
-const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// Resident memory, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -32,26 +32,4 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     let fields = stat.rsplit_once(") ").ok_or("the process has no name")?.1;
     let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u32>).sum::<std::result::Result<u32, _>>()?;
     Ok(TICK * ticks)
-}
-
-/// The processor time of several processes from a moment on.
-pub struct Cpu {
-    pids: Vec<u32>,
-    before: Duration,
-}
-
-impl Cpu {
-    pub fn of(pids: &[u32]) -> Self {
-        let mut cpu = Self { pids: pids.to_vec(), before: Duration::ZERO };
-        cpu.before = cpu.total().unwrap_or_default();
-        cpu
-    }
-
-    pub fn spent(&self) -> Result<Duration> {
-        Ok(self.total()?.saturating_sub(self.before))
-    }
-
-    fn total(&self) -> Result<Duration> {
-        self.pids.iter().map(|pid| cpu(*pid)).sum()
-    }
 }

@@ -8,12 +8,11 @@ use std::{
 };
 
 use devcluster::{Supervised, wait_until};
-use jiff::Timestamp;
 
-use crate::{
+use super::{
+    Result,
     cluster::{Cluster, PROGRAM},
-    report::Result,
-    usage::{self, Memory},
+    usage::Memory,
 };
 
 /// More than any start takes.
@@ -22,7 +21,6 @@ const START_LIMIT: Duration = Duration::from_mins(2);
 /// A running operator.
 pub struct Operator {
     process: Supervised,
-    started: Timestamp,
     clock: Instant,
     address: SocketAddr,
 }
@@ -34,13 +32,8 @@ impl Operator {
         command.arg("run").arg("--listen").arg(address.to_string()).args(flags);
         command.arg("--kubeconfig").arg(&cluster.operator_kubeconfig);
         let log = cluster.plane.dir().join("logs").join("operator.log");
-        let (started, clock) = (Timestamp::now(), Instant::now());
-        Ok(Self { process: Supervised::spawn(&command, &log)?, started, clock, address })
-    }
-
-    /// The moment before the process was started.
-    pub fn started(&self) -> Timestamp {
-        self.started
+        let clock = Instant::now();
+        Ok(Self { process: Supervised::spawn(&command, &log)?, clock, address })
     }
 
     /// Waits until `/readyz` says yes, and returns how long that was after the start.
@@ -58,13 +51,12 @@ impl Operator {
         asked.is_ok() && answer.ends_with(b" 200")
     }
 
-    pub fn memory(&self) -> Result<Memory> {
-        Memory::of(self.process.pid())
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
-    /// The processor time that it has taken.
-    pub fn cpu(&self) -> Result<Duration> {
-        usage::cpu(self.process.pid())
+    pub fn memory(&self) -> Result<Memory> {
+        Memory::of(self.process.pid())
     }
 
     /// Ends it as Kubernetes does.
