@@ -85,11 +85,11 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     if let Some(refusal) = snapshot.refusal {
         return refused(snapshot, refusal);
     }
-    if let Some(phase) = marked_end(snapshot) {
-        let message = format!("It ended as {} before; what it said then was lost", phase.as_str());
-        return rest(snapshot, Report::before(phase, "EndedBefore", message));
-    }
     let moved = stored.and_then(|status| status.revision);
+    if let Some(phase) = marked_end(snapshot).filter(|_| moved.is_none() && !has_moved(snapshot)) {
+        let message = format!("It ended as {} before; what it said then was lost", phase.as_str());
+        return once_read_live(snapshot, rest(snapshot, Report::before(phase, "EndedBefore", message)));
+    }
     if let Some(step) = unreadable(snapshot) {
         return step;
     }
@@ -101,7 +101,11 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
             None => advance(snapshot, target),
         },
     };
-    // An end is final: nothing that was seen from afar alone may bring it about.
+    once_read_live(snapshot, step)
+}
+
+/// An end is final: nothing that was seen from afar alone may bring it about. Nor a commit.
+fn once_read_live(snapshot: &Snapshot<'_>, step: Step) -> Step {
     match &step {
         Step::Rest(rest) if rest.status.phase.is_some_and(PromotionPhase::is_terminal) && !snapshot.fresh => {
             Step::Refresh
@@ -127,11 +131,16 @@ fn unchanged(snapshot: &Snapshot<'_>, wake: Option<Timestamp>) -> Step {
 }
 
 /// Its end says that it moved nothing, and the history says otherwise: one operator ended it while another one, that did
-/// not know why yet, moved it. The history is right.
+/// not know why yet, moved it. The history is right, also against the mark of that end.
 fn moved_after_all(snapshot: &Snapshot<'_>) -> bool {
     let told = snapshot.promotion.status.as_ref().and_then(|status| status.revision);
-    let made = |target: &EnvironmentView| target.history.iter().any(|record| record.is_named(snapshot.name()));
-    told.is_none() && snapshot.target().is_some_and(made)
+    told.is_none() && has_moved(snapshot)
+}
+
+/// Whether the target's history has a revision of this name.
+fn has_moved(snapshot: &Snapshot<'_>) -> bool {
+    let made = |target: &EnvironmentView| target.history.made_by_name(snapshot.name()).is_some();
+    snapshot.target().is_some_and(made)
 }
 
 /// It has ended: all that can come is the end of its time.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    api::{Cause, DeploymentState, GateState, PromotionPhase, condition::READY},
+    api::{ANNOTATION_ENDED, Cause, DeploymentState, GateState, PromotionPhase, condition::READY},
     domain::{
         promotion::{
             live::{LiveLook, Names},
@@ -247,8 +247,13 @@ fn an_end_that_says_nothing_moved_gives_way_to_a_history_that_says_otherwise() {
     world.promote("q", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
     world.settle("q");
     assert_eq!((world.phase("q"), world.has("staging")), (PromotionPhase::Evaluating, "v1.1.0"), "p is on its way");
-    world.settle("p");
-    assert_eq!((world.phase("p"), world.status("p").revision), (PromotionPhase::ReadyForDeploy, Some(number(2))));
+    // Nor does the mark of that end hold.
+    let annotations = world.promotions.get_mut("p").unwrap().metadata.annotations.as_mut().unwrap();
+    annotations.insert(ANNOTATION_ENDED.to_owned(), "Cancelled".to_owned());
+    for _ in 0..2 {
+        world.settle("p");
+        assert_eq!((world.phase("p"), world.status("p").revision), (PromotionPhase::ReadyForDeploy, Some(number(2))));
+    }
 }
 
 #[test]
