@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::{
-    machine::{Choice, Effect, Machine, Map, Slot, Work},
+    machine::{Choice, Effect, Machine, Slot, Work},
+    numbered::Map,
     objects::{ABSENT, Id, Kind},
     properties::{Broken, Property},
     scenario::{Deed, Scenario, Seed},

@@ -38,6 +38,7 @@ use crate::{
 
 mod explore;
 mod machine;
+mod numbered;
 mod objects;
 mod properties;
 mod scenario;

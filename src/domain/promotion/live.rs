@@ -3,9 +3,9 @@
 //! Live reads alone do not make it so. The caches take in what their watches bring as well, each kind at its own pace: so
 //! after the reads the target's history may show a revision of a promotion that the queue does not show yet, or the source
 //! may have another version, of which nobody has read how its validations went. What was read live is good enough as
-//! long as the target's history stands where it stood before the reads began, the promotion does not say that it
-//! has moved something since, and nothing else is looked at. That
-//! it still stands there at the commit is what the API server sees to: one revision of each number.
+//! long as the target's history stands where it stood before the reads began, the promotion does not say that it has
+//! moved something since, and nothing else is looked at. That the history still stands there at the commit is what the
+//! API server sees to: one revision of each number.
 
 use std::collections::BTreeSet;
 
