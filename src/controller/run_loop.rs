@@ -18,6 +18,7 @@ use std::{
 };
 
 use futures::FutureExt as _;
+use jiff::Timestamp;
 use tokio::{task::JoinSet, time};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info_span, warn};
@@ -47,6 +48,25 @@ pub enum Next {
     /// The object is held by something whose end nobody will tell us of: try again, later each time, and after this
     /// time at the latest.
     Retry(Option<Duration>),
+}
+
+impl Next {
+    /// Nothing more until something changes, or until that moment, if there is one.
+    #[must_use]
+    pub fn wake(at: Option<Timestamp>, now: Timestamp) -> Self {
+        at.map_or(Self::AwaitChange, |at| Self::After(until(at, now)))
+    }
+
+    /// As [`Next::Retry`], at that moment at the latest.
+    #[must_use]
+    pub fn retry(at: Option<Timestamp>, now: Timestamp) -> Self {
+        Self::Retry(at.map(|at| until(at, now)))
+    }
+}
+
+/// No time at all if the moment has passed.
+fn until(moment: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(moment.duration_since(now)).unwrap_or(Duration::ZERO)
 }
 
 /// Brings one object at a time to where it should be.

@@ -123,15 +123,17 @@ fn what_is_made_in_our_name_and_not_intended_goes() {
     staging.wait_ready();
 }
 
+/// Has somebody hold a revision, or let go of it.
+fn set_finalizers(project: &Project, revision: &str, finalizers: &Value) {
+    let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
+    project.kubectl(&["patch", "erev", revision, "--type=merge", "--patch", &patch]);
+}
+
 #[test]
 fn a_revision_that_somebody_holds_delays_nothing_but_the_next_environment_of_that_name() {
     let project = Project::new("shop");
     let staging = project.environment("staging").variable("A", "1").ready();
-    let finalizers = |value: Value| {
-        let patch = json!({"metadata": {"finalizers": value}}).to_string();
-        project.kubectl(&["patch", "erev", "staging-1", "--type=merge", "--patch", &patch]);
-    };
-    finalizers(json!(["example.com/archive"]));
+    set_finalizers(&project, "staging-1", &json!(["example.com/archive"]));
     staging.delete();
     staging.wait_gone();
     assert_eq!(staging.namespace_object().get(), None);
@@ -139,7 +141,7 @@ fn a_revision_that_somebody_holds_delays_nothing_but_the_next_environment_of_tha
     let again = project.environment("staging").variable("A", "2").create();
     let message = again.wait_condition("Reconciling", "FormerHistory");
     assert!(message.contains("finalizers"), "{message}");
-    finalizers(Value::Null);
+    set_finalizers(&project, "staging-1", &Value::Null);
     again.wait_ready();
     assert_eq!(again.variables(), json!({"A": "2"}));
     let history = again.history();
@@ -150,16 +152,12 @@ fn a_revision_that_somebody_holds_delays_nothing_but_the_next_environment_of_tha
 fn a_revision_that_somebody_holds_while_it_is_deleted_still_counts() {
     let project = Project::new("shop");
     let staging = project.environment("staging").variable("A", "1").ready();
-    let finalizers = |value: Value| {
-        let patch = json!({"metadata": {"finalizers": value}}).to_string();
-        project.kubectl(&["patch", "erev", "staging-1", "--type=merge", "--patch", &patch]);
-    };
-    finalizers(json!(["example.com/archive"]));
+    set_finalizers(&project, "staging-1", &json!(["example.com/archive"]));
     project.kubectl(&["delete", "erev", "staging-1", "--wait=false"]);
     staging.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "2"}]}}));
     staging.verify_history().unwrap();
     assert_eq!(staging.history().len(), 2);
-    finalizers(Value::Null);
+    set_finalizers(&project, "staging-1", &Value::Null);
     staging.edit_and_wait(&json!({"config": {"variables": [{"name": "A", "value": "3"}]}}));
     assert_eq!(staging.variables(), json!({"A": "3"}));
 }

@@ -357,11 +357,7 @@ impl EnvironmentController {
                 self.events.send(EventSubject::of(environment), None, event);
             }
         }
-        let wake = rest.wake.map(|wake| until(wake, now));
-        if rest.retry {
-            return Ok(Next::Retry(wake));
-        }
-        Ok(wake.map_or(Next::AwaitChange, Next::After))
+        Ok(if rest.retry { Next::retry(rest.wake, now) } else { Next::wake(rest.wake, now) })
     }
 
     /// Writes the status. `false` if the environment is not any more what was looked at: an operator that is behind must not
@@ -470,10 +466,6 @@ fn is_ready(environment: &PlatformEnvironment) -> bool {
         status.and_then(|status| status.conditions.iter().find(|found| found.r#type == crate::api::condition::READY));
     let current = status.is_some_and(|status| status.observed_generation == environment.metadata.generation);
     current && ready.is_some_and(|ready| ready.status == crate::api::ConditionStatus::True)
-}
-
-fn until(moment: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(moment.duration_since(now)).unwrap_or(Duration::ZERO)
 }
 
 /// What a namespace that is being deleted says about what holds it.

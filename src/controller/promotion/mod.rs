@@ -224,11 +224,7 @@ impl PromotionController {
         if rest.status.phase.is_some_and(PromotionPhase::is_terminal) {
             self.interests.set(key, [].into());
         }
-        let wake = rest.wake.map(|wake| Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO));
-        if rest.retry {
-            return Ok(Next::Retry(wake));
-        }
-        Ok(wake.map_or(Next::AwaitChange, Next::After))
+        Ok(if rest.retry { Next::retry(rest.wake, now) } else { Next::wake(rest.wake, now) })
     }
 
     /// Writes the status, if it is another one, and tells what is new in it. `false` if the promotion is not any more what

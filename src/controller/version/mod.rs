@@ -214,8 +214,7 @@ impl Reconciler for VersionController {
                 self.world.versions.written(DeserializeGuard(Ok(written)));
             }
         }
-        let until = |wake: Timestamp| Duration::try_from(wake.duration_since(facts.now)).unwrap_or(Duration::ZERO);
-        Ok(wake.map_or(Next::AwaitChange, |wake| Next::After(until(wake))))
+        Ok(Next::wake(wake, facts.now))
     }
 
     fn generation(&self, key: &ObjectKey) -> Option<i64> {

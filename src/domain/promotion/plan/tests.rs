@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    api::{ANNOTATION_ENDED, Cause, DeploymentState, GateState, PromotionPhase, condition::READY},
+    api::{ANNOTATION_ENDED, Cause, DeploymentState, GateState, PromotionPhase},
     domain::{
         promotion::{
             live::{LiveLook, Names},
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-fn dev_to_staging() -> serde_json::Value {
+pub(super) fn dev_to_staging() -> serde_json::Value {
     json!({"target": "staging", "source": {"environment": "dev"}, "reason": "September release"})
 }
 
@@ -38,162 +38,6 @@ fn the_plan_is_shown_before_anything_moves_and_one_revision_moves_it() {
         .map(|revision| json!(revision.spec))
         .collect();
     assert_eq!(chain::verify(&stored), Ok(()));
-}
-
-#[test]
-fn that_a_release_is_being_published_is_told_only_when_it_takes_long() {
-    let mut world = World::shop();
-    let published = world.env("staging").status.clone();
-    world.promote("p", &dev_to_staging());
-    world.settle("p");
-    // The moment after the commit: the environment and the promotion do not say so yet.
-    world.env("staging").status = published;
-    let status = world.promotions.get_mut("p").unwrap().status.as_mut().unwrap();
-    (status.phase, status.revision) = (Some(PromotionPhase::Evaluating), None);
-    let writes = world.journal.len();
-    let rest = world.settle("p").unwrap();
-    assert_eq!((world.journal.len(), world.phase("p")), (writes, PromotionPhase::Evaluating));
-    world.now = rest.wake.unwrap();
-    world.settle("p");
-    assert_eq!(world.status("p").revision, Some(number(2)));
-    assert!(world.status("p").waiting_for.as_ref().unwrap().contains("the environment publishes it"));
-    world.publish_releases();
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
-}
-
-#[test]
-fn the_planner_ends_it() {
-    let mut world = World::shop();
-    world.promote("p", &dev_to_staging());
-    world.settle("p");
-    world.report("staging", number(2), "InProgress");
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
-    world.wait(1);
-    world.report("staging", number(2), "Succeeded");
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::Succeeded);
-    assert!(world.status("p").waiting_for.is_none() && world.status("p").finished_at.is_some());
-}
-
-#[test]
-fn reports_for_older_revisions_and_repeated_ones_change_nothing_wrong() {
-    let mut world = World::shop();
-    world.promote("p", &dev_to_staging());
-    world.settle("p");
-    world.report("staging", number(1), "Failed");
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
-    world.report("staging", number(2), "Succeeded");
-    world.report("staging", number(2), "Succeeded");
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::Succeeded);
-    world.wait(1);
-    world.report("staging", number(2), "Failed");
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::Succeeded, "an end is final");
-}
-
-#[test]
-fn a_release_that_must_stay_healthy_is_deployed_first_and_succeeds_later() {
-    let mut world = World::shop();
-    world.rules("staging", &json!({"deployment": {"soak": "10m"}}));
-    world.promote("p", &dev_to_staging());
-    world.settle("p");
-    world.deployed("staging");
-    let rest = world.settle("p").unwrap();
-    assert_eq!(world.phase("p"), PromotionPhase::Deployed);
-    world.now = rest.wake.unwrap();
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::Succeeded);
-}
-
-#[test]
-fn a_deployment_that_takes_too_long_fails_at_its_deadline() {
-    let mut world = World::shop();
-    world.rules("staging", &json!({"deployment": {"deadline": "5m"}}));
-    world.promote("p", &dev_to_staging());
-    let rest = world.settle("p").unwrap();
-    world.now = rest.wake.unwrap();
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::Failed);
-    assert_eq!(world.has("staging"), "v1.1.0", "Hold: the release stays");
-}
-
-fn failing(rules: &serde_json::Value) -> World {
-    let mut world = World::shop();
-    world.rules("staging", rules);
-    world.configure("staging", &json!({"flags": [{"name": "BETA", "enabled": false}]}));
-    world.deployed("staging");
-    world.configure("dev", &json!({"flags": [{"name": "BETA", "enabled": true}]}));
-    world.promote("p", &json!({"target": "staging", "source": {"environment": "dev"}, "config": {"flags": ["BETA"]}}));
-    world.settle("p");
-    world.report("staging", world.newest("staging").spec.revision, "Failed");
-    world.settle("p");
-    world
-}
-
-#[test]
-fn a_failed_deployment_is_rolled_back_with_its_configuration_once_and_vetoed() {
-    let mut world = failing(&json!({"deployment": {"onFailure": "Rollback"}}));
-    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.0.0"));
-    let record = world.newest("staging").spec.clone();
-    assert_eq!((record.cause, record.restores), (Cause::RolledBack, Some(number(2))));
-    assert!(!record.config.flags[0].enabled, "the configuration came back as well");
-    assert_eq!(world.status("p").rolled_back_by, Some(record.revision));
-    assert_eq!(world.history("staging").vetoes()[0].version.name, "v1.1.0");
-    world.wait(1);
-    world.report("staging", record.revision, "Failed");
-    world.settle_all();
-    assert_eq!(
-        world.newest("staging").spec.revision,
-        record.revision,
-        "what answers a failure is never answered itself"
-    );
-}
-
-#[test]
-fn a_vetoed_version_comes_back_only_if_somebody_says_so_or_a_newer_one_was_released() {
-    let mut world = failing(&json!({"deployment": {"onFailure": "Rollback"}}));
-    world.deployed("staging");
-    world.promote("again", &dev_to_staging());
-    world.settle("again");
-    assert_eq!(
-        (world.phase("again"), world.gate("again", "veto").state),
-        (PromotionPhase::Rejected, GateState::Failed)
-    );
-    world.promote("lifted", &json!({"target": "staging", "source": {"version": "v1.1.0"}, "liftVeto": true}));
-    world.settle("lifted");
-    assert_eq!(world.has("staging"), "v1.1.0");
-    assert!(world.history("staging").vetoes().is_empty());
-
-    let mut world = failing(&json!({"deployment": {"onFailure": "Rollback"}}));
-    world.deployed("staging");
-    world.promote("newer", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
-    world.settle("newer");
-    assert!(world.history("staging").vetoes().is_empty(), "a newer version was released");
-}
-
-#[test]
-fn what_people_rolled_back_does_not_come_back_as_an_answer() {
-    // Found by the model (tests/model): after a rollback that failed, the newest good revision is what it took back.
-    let mut world = World::shop();
-    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
-    world.promote("p", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
-    world.settle("p");
-    world.deployed("staging");
-    world.settle("p");
-    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}, "reason": "v2.0.0 loses orders"}));
-    world.settle("back");
-    world.report("staging", number(3), "Failed");
-    world.settle("back");
-    world.promote("q", &json!({"target": "staging", "source": {"version": "v1.1.0"}}));
-    world.settle("q");
-    world.report("staging", number(4), "Failed");
-    world.settle("q");
-    let record = &world.newest("staging").spec;
-    assert_eq!((record.restores, world.has("staging")), (Some(number(1)), "v1.0.0"));
 }
 
 #[test]
@@ -257,22 +101,6 @@ fn an_end_that_says_nothing_moved_gives_way_to_a_history_that_says_otherwise() {
 }
 
 #[test]
-fn with_nothing_to_go_back_to_a_failure_says_so() {
-    let mut world = World::shop();
-    for revision in world.revisions.values_mut() {
-        revision.status = None;
-    }
-    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
-    world.promote("p", &dev_to_staging());
-    world.settle("p");
-    world.report("staging", number(2), "Failed");
-    world.settle("p");
-    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.1.0"));
-    let ready = &world.status("p").conditions[0];
-    assert!(ready.r#type == READY && ready.message.contains("nothing to roll back to"), "{}", ready.message);
-}
-
-#[test]
 fn a_rollback_restores_version_and_configuration_together_and_waives_what_makes_no_sense_backwards() {
     let mut world = World::shop();
     world.rules(
@@ -310,29 +138,6 @@ fn an_emergency_rollback_goes_past_queue_and_confirmations_and_is_marked() {
 }
 
 #[test]
-fn what_is_overtaken_before_it_was_deployed_is_superseded() {
-    let mut world = World::shop();
-    world.promote("p", &dev_to_staging());
-    world.settle("p");
-    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}, "emergency": true}));
-    world.settle_all();
-    assert_eq!(world.phase("p"), PromotionPhase::Superseded);
-}
-
-#[test]
-fn an_edit_of_the_configuration_on_the_way_changes_nothing_about_the_promotion() {
-    let mut world = World::shop();
-    world.promote("p", &dev_to_staging());
-    world.settle("p");
-    world.configure("staging", &json!({"flags": [{"name": "NEW", "enabled": true}]}));
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::ReadyForDeploy);
-    world.deployed("staging");
-    world.settle("p");
-    assert_eq!(world.phase("p"), PromotionPhase::Succeeded, "the report for revision 3 is for this version too");
-}
-
-#[test]
 fn a_dry_run_shows_everything_and_moves_nothing() {
     let mut world = World::shop();
     let mut spec = dev_to_staging();
@@ -343,21 +148,6 @@ fn a_dry_run_shows_everything_and_moves_nothing() {
     assert_eq!(world.phase("p"), PromotionPhase::DryRun);
     assert!(world.status("p").plan.is_some() && !world.status("p").gates.is_empty());
     assert_eq!(world.has("staging"), "v1.0.0");
-}
-
-#[test]
-fn a_name_that_moved_something_before_never_does_again() {
-    let mut world = World::shop();
-    world.promote("release", &dev_to_staging());
-    world.settle("release");
-    world.deployed("staging");
-    world.settle("release");
-    world.promotions.remove("release");
-    world.release("dev", "v2.0.0");
-    world.promote_as("release", "u-of-another-life", &dev_to_staging());
-    world.settle("release");
-    assert_eq!((world.phase("release"), world.has("staging")), (PromotionPhase::Succeeded, "v1.1.0"));
-    assert_eq!(world.status("release").revision, Some(number(2)));
 }
 
 #[test]
@@ -695,39 +485,6 @@ fn forwards_again_after_a_rollback_is_a_promotion_like_any_other() {
     world.settle("forwards");
     assert_eq!(world.has("staging"), "v1.1.0");
     assert!(world.history("staging").vetoes().is_empty(), "what it replaced was good");
-}
-
-#[test]
-fn a_promotion_that_git_put_back_on_its_way_is_followed_to_its_end() {
-    let mut world = World::shop();
-    world.promote("release", &dev_to_staging());
-    world.settle("release");
-    world.promotions.remove("release");
-    world.promote_as("release", "u-of-another-life", &dev_to_staging());
-    world.wait(1);
-    world.promote("next", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
-    world.settle_all();
-    assert_eq!((world.phase("release"), world.has("staging")), (PromotionPhase::ReadyForDeploy, "v1.1.0"));
-    world.deployed("staging");
-    world.settle_all();
-    assert_eq!((world.phase("release"), world.has("staging")), (PromotionPhase::Succeeded, "v2.0.0"));
-}
-
-#[test]
-fn a_new_sync_of_what_was_healthy_has_a_deadline_of_its_own() {
-    let mut world = World::shop();
-    let rules = json!({"deployment": {"deadline": "5m", "soak": "2h", "onFailure": "Rollback"}});
-    world.rules("staging", &rules);
-    world.promote("p", &dev_to_staging());
-    world.settle("p");
-    world.deployed("staging");
-    world.wait(30);
-    world.report("staging", number(2), "InProgress");
-    world.settle("p");
-    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::ReadyForDeploy, "v1.1.0"));
-    world.wait(6);
-    world.settle("p");
-    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.0.0"));
 }
 
 #[test]
