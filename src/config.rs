@@ -1,6 +1,11 @@
 //! The configuration of `environment-manager run`: flags, and an environment variable for each.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Args;
 use tracing_subscriber::EnvFilter;
@@ -8,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     controller::run_loop::Limits,
     domain::settings::{Settings, UrlTemplate},
-    kube_ext::client::ClusterAccess,
+    kube_ext::{client::ClusterAccess, leader::Terms},
     telemetry::LogFormat,
 };
 
@@ -32,6 +37,11 @@ pub struct RunConfig {
     /// Context of the kubeconfig to use. Without it: the current context
     #[arg(long, env = "ENVIRONMENT_MANAGER_CONTEXT", value_name = "NAME", help_heading = "Cluster")]
     pub context: Option<String>,
+
+    /// Namespace that the operator runs in: its Lease is there. Without it: that of the kubeconfig's context, or of the
+    /// pod this runs in
+    #[arg(long, env = "ENVIRONMENT_MANAGER_NAMESPACE", value_name = "NAME", help_heading = "Cluster")]
+    pub namespace: Option<String>,
 
     /// How many objects of a kind are worked on at a time. More makes a large change spread faster and puts more load
     /// on the API server
@@ -90,6 +100,22 @@ pub struct RunConfig {
         help_heading = "Environments"
     )]
     pub gateways: Vec<NamedGateway>,
+
+    /// Name of this process in the Lease, for people. Without it: the host's name. What tells it from all others is added
+    #[arg(long, env = "ENVIRONMENT_MANAGER_IDENTITY", value_name = "NAME", help_heading = "Process")]
+    pub identity: Option<String>,
+
+    /// For how long a leader that is not heard of keeps others from taking over, in whole seconds: 2s to 10m. It stops
+    /// itself when it cannot renew its Lease for two thirds of it
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_LEASE_DURATION",
+        value_name = "DURATION",
+        default_value = "6s",
+        value_parser = lease_duration,
+        help_heading = "Process"
+    )]
+    pub lease_duration: Duration,
 
     /// Address for /healthz, /readyz and /metrics
     #[arg(
@@ -150,14 +176,29 @@ impl RunConfig {
         Limits { concurrency: self.concurrency.into(), timeout: self.reconcile_timeout }
     }
 
+    /// How often the Lease is looked at, and for how long it holds.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms::of(self.lease_duration)
+    }
+
     /// The platform team's decisions about all environments.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {
             url_template: self.url_template.clone(),
-            allowed_cluster_roles: self.allowed_cluster_roles.iter().cloned().collect(),
+            allowed_cluster_roles: self.allowed_cluster_roles.iter().filter(|role| !role.is_empty()).cloned().collect(),
             gateways: self.gateways.iter().map(|gateway| (gateway.name.clone(), gateway.namespace.clone())).collect(),
         }
+    }
+
+    /// What this process is called in the Lease: no other process ever has the same.
+    #[must_use]
+    pub fn unique_identity(&self) -> String {
+        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
+        let name = self.identity.clone().or_else(|| host().ok()).filter(|name| !name.is_empty());
+        let random = RandomState::new().hash_one(std::process::id());
+        format!("{}_{random:016x}", name.as_deref().unwrap_or("environment-manager"))
     }
 
     /// The filter for [`telemetry::init`](crate::telemetry::init).
@@ -170,6 +211,12 @@ impl RunConfig {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok());
     parsed.filter(|duration| !duration.is_zero()).ok_or_else(|| "expected a duration such as 90s or 5m".into())
+}
+
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let parsed = duration(text)?;
+    let fits = parsed.subsec_nanos() == 0 && (2..=600).contains(&parsed.as_secs());
+    if fits { Ok(parsed) } else { Err("expected whole seconds, 2s to 10m".into()) }
 }
 
 fn log_filter(text: &str) -> Result<String, String> {
@@ -221,6 +268,7 @@ mod tests {
         refused(&["--concurrency", "0"], "0 is not in 1..=1024");
         refused(&["--reconcile-timeout", "0s"], "such as 90s");
         refused(&["--shutdown-timeout=-5s"], "such as 90s");
+        refused(&["--lease-duration", "500ms"], "2s to 10m");
         refused(&["--gateway", "public"], "NAME=NAMESPACE");
         refused(&["--log-level", "chatty=loud"], "invalid");
         refused(&["--url-template", "https://example.com/{env}"], "{env}");

@@ -8,12 +8,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use environment_manager::{api::crd, controller::rights};
+
+/// The file is what its source makes of it. `UPDATE=1 cargo test --test generated` rewrites it.
+fn check(file: &str, expected: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(file, expected).unwrap();
+    }
+    let same = fs::read_to_string(file).is_ok_and(|stored| stored == expected);
+    assert!(same, "{file} is out of date: run `UPDATE=1 cargo test --test generated`");
+}
+
 #[test]
 fn the_custom_resource_definitions_are_those_of_the_types() {
-    let file = "crds/platform.puraify.app.yaml";
-    let stored = fs::read_to_string(file).unwrap();
-    let same = stored == environment_manager::api::crds_yaml();
-    assert!(same, "{file} is out of date: run `cargo run -- crds > {file}`");
+    check("charts/environment-manager/files/crds.yaml", &environment_manager::api::crds_yaml());
+}
+
+#[test]
+fn the_charts_rights_are_those_of_the_table() {
+    for (file, rights) in [("operator-rules", rights::everywhere()), ("operator-rules-at-home", rights::at_home())] {
+        check(&format!("charts/environment-manager/files/{file}.yaml"), &crd::yaml(&rights::rules(&rights)));
+    }
 }
 
 fn sources(directory: &str) -> Vec<PathBuf> {

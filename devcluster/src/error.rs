@@ -84,6 +84,15 @@ pub enum Error {
         message: String,
     },
 
+    /// `helm` ended with an error.
+    #[error("helm {arguments}: {message}")]
+    Helm {
+        /// Its arguments.
+        arguments: String,
+        /// What it wrote to stderr, in one line.
+        message: String,
+    },
+
     /// A condition did not become true in time.
     #[error("waited {seconds} s in vain for {what}")]
     Timeout {

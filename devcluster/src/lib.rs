@@ -7,6 +7,7 @@
 //! - [`ControlPlane`] starts the servers and hands out kubeconfigs for people and service accounts;
 //! - [`Project`] is one test's own namespace in a control plane that many tests share;
 //! - [`Kubectl`] is how tests speak to the API server as a person would;
+//! - [`Helm`] installs charts;
 //! - [`Toolbox`] builds and finds the programs, also `helm` and OpenBao's `bao`;
 //! - [`Supervised`] runs any program so that it cannot outlive its owner: tests run the operator with it;
 //! - [`wait_until`] waits for a condition, with a bound, instead of sleeping.
@@ -29,6 +30,7 @@
 
 mod control_plane;
 mod error;
+mod helm;
 mod kubeconfig;
 mod kubectl;
 mod pki;
@@ -40,6 +42,7 @@ mod wait;
 
 pub use control_plane::{ControlPlane, Options};
 pub use error::{Error, Result};
+pub use helm::Helm;
 pub use kubectl::Kubectl;
 pub use project::Project;
 pub use supervised::Supervised;

@@ -4,7 +4,9 @@ use std::{
     error::Error,
     io::{self, Write as _},
     num::NonZero,
+    path::PathBuf,
     process::ExitCode,
+    sync::Arc,
     thread,
 };
 
@@ -12,8 +14,8 @@ use clap::{Parser, Subcommand};
 use environment_manager::{
     api,
     config::RunConfig,
-    controller::{self, rights},
-    domain::settings::Settings,
+    controller::{self, check::Findings},
+    kube_ext::client::{self, ClusterAccess},
     telemetry,
 };
 use tokio::runtime;
@@ -34,18 +36,22 @@ enum Command {
     Run(Box<RunConfig>),
     /// Print the custom resource definitions, for kubectl apply --server-side -f -
     Crds,
-    /// Print the operator's ServiceAccount and the rights that it needs, for kubectl apply -f -
-    Rbac(RbacArguments),
+    /// Check what is installed, as the operator: whether the kinds are served, the rights are granted and the admission
+    /// policies hold. Exits with 1 if something is missing
+    Check(CheckArguments),
 }
 
 #[allow(clippy::doc_markdown)]
 #[derive(Debug, clap::Args)]
-struct RbacArguments {
-    /// The namespace that the operator runs in
-    #[arg(long, default_value = "environment-manager")]
-    namespace: String,
-    /// A ClusterRole that environments may bind in their namespace, as given to run; repeat it or separate by commas
-    #[arg(long = "allowed-cluster-role", value_delimiter = ',', default_value = "view")]
+struct CheckArguments {
+    /// Kubeconfig file to connect with. Without it as for run
+    #[arg(long, env = "ENVIRONMENT_MANAGER_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Namespace that the operator runs in. Without it as for run
+    #[arg(long, env = "ENVIRONMENT_MANAGER_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+    /// ClusterRole that environments may give to people, as for run
+    #[arg(long = "allowed-cluster-role", value_name = "NAME", value_delimiter = ',', default_value = "view")]
     allowed_cluster_roles: Vec<String>,
 }
 
@@ -54,7 +60,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(config) => run(*config),
         Command::Crds => print(&api::crds_yaml()),
-        Command::Rbac(arguments) => print(&rbac(arguments)),
+        Command::Check(arguments) => check(arguments),
     }
 }
 
@@ -69,10 +75,33 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn rbac(arguments: RbacArguments) -> String {
-    let allowed_cluster_roles = arguments.allowed_cluster_roles.into_iter().collect();
-    let settings = Settings { allowed_cluster_roles, ..Settings::default() };
-    api::crd::stream(&rights::manifests(&arguments.namespace, &settings))
+/// Prints each finding as it stands, in words for people.
+fn check(arguments: CheckArguments) -> ExitCode {
+    match try_check(arguments) {
+        Ok(findings) => {
+            let line = |(what, found): &(String, Result<(), String>)| match found {
+                Ok(()) => format!("ok      {what}\n"),
+                Err(missing) => format!("MISSING {what}: {missing}\n"),
+            };
+            let printed = print(&findings.iter().map(line).collect::<String>());
+            if findings.iter().all(|(_, found)| found.is_ok()) { printed } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("cannot check: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_check(arguments: CheckArguments) -> Result<Findings, Box<dyn Error>> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let access = ClusterAccess { kubeconfig: arguments.kubeconfig, context: None };
+        let client = client::connect(&access, Arc::default()).await?;
+        let namespace = arguments.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        let roles: Vec<String> = arguments.allowed_cluster_roles.into_iter().filter(|role| !role.is_empty()).collect();
+        Ok(controller::check::check(&client, &namespace, &roles).await)
+    })
 }
 
 /// Errors are logged, and so reach a log collector in its format.

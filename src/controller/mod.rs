@@ -16,10 +16,12 @@ use crate::{
     metrics::EnvironmentGroup,
 };
 
+pub mod check;
 pub mod commit;
 pub mod diffs;
 pub mod environment;
 pub mod error;
+pub mod guard;
 pub mod process;
 pub mod promotion;
 pub mod rights;

@@ -1,10 +1,20 @@
 //! What surrounds the controllers: client, metrics, HTTP server, signals, start and stop.
 //!
-//! Start: the server answers at once (not ready); watches fill the caches; when all of them are filled, controllers
-//! begin. Stop: not ready any more; no reconcile begins; those under way may end; watches and server go last, so that
-//! `/metrics` has the final numbers.
+//! Start: the server answers at once (not ready); watches fill the caches, and the admission policies have to hold; then the
+//! process is ready and takes part in the election of a leader. Only a leader's controllers begin, with warm caches. Stop: not
+//! ready any more; no reconcile begins; those under way may end; the Lease is given back; watches and server go last, so that
+//! `/metrics` has the final numbers. A leader that could not renew its Lease ends at once, in the middle of whatever it does:
+//! another one may have begun.
 
-use std::{fmt::Debug, io, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{
     FutureExt as _,
@@ -23,12 +33,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::run_loop::{self, Reconciler, Trigger};
+use super::{
+    guard,
+    rights::OPERATOR,
+    run_loop::{self, Reconciler, Trigger},
+};
 use crate::{
     config::RunConfig,
     kube_ext::{
         cache::{Cache, Record},
         client::{self, ClientError},
+        leader::{self, Candidate, Lost},
         watch::{watch_custom_into_cache, watch_into_cache},
     },
     metrics::Metrics,
@@ -53,6 +68,10 @@ pub enum RunError {
     /// SIGTERM and SIGINT cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(#[source] io::Error),
+    /// The Lease could not be renewed in time, or somebody else has it. The process has stopped writing; a restart takes
+    /// part in the election again.
+    #[error("lost the leadership: the Lease was not renewed in time, or somebody else took it")]
+    Leadership,
     /// A part of the process ended while the others needed it. A restart is the remedy.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
@@ -79,8 +98,10 @@ pub struct Process {
     listener: Option<TcpListener>,
     /// End when their cache is filled.
     fillings: Vec<BoxFuture<'static, ()>>,
-    /// Told when all caches are filled.
-    filled: watch::Sender<bool>,
+    /// Told when the controllers may begin.
+    leading: watch::Sender<bool>,
+    election: JoinSet<Result<(), Lost>>,
+    stop_election: CancellationToken,
     controllers: Tasks,
     stop_controllers: CancellationToken,
     /// Watches and the server.
@@ -106,7 +127,9 @@ impl Process {
             health,
             listener: Some(listener),
             fillings: Vec::new(),
-            filled: watch::Sender::new(false),
+            leading: watch::Sender::new(false),
+            election: JoinSet::new(),
+            stop_election: CancellationToken::new(),
             controllers: Tasks::new(),
             stop_controllers: CancellationToken::new(),
             background: Tasks::new(),
@@ -144,15 +167,15 @@ impl Process {
         self.background.spawn(watch.map(move |()| resource));
     }
 
-    /// Runs a controller as soon as all caches are filled.
+    /// Runs a controller as long as this process leads.
     pub fn control<R: Reconciler>(&mut self, reconciler: Arc<R>, trigger: Trigger) {
         self.health.watch(R::KIND, trigger.clone());
-        let mut filled = self.filled.subscribe();
+        let mut leading = self.leading.subscribe();
         let (limits, metrics, stop) = (self.config.limits(), self.metrics.clone(), self.stop_controllers.clone());
         self.controllers.spawn(async move {
             tokio::select! {
                 // Fails only when the process is dropped, and this task with it.
-                _ = filled.wait_for(|filled| *filled) => {}
+                _ = leading.wait_for(|leading| *leading) => {}
                 () = stop.cancelled() => return R::KIND,
             }
             run_loop::run(reconciler, trigger, limits, metrics, stop).await;
@@ -165,6 +188,10 @@ impl Process {
         let mut signals = Signals::new()?;
         self.start_server();
         let ended = self.until_end(&mut signals).await;
+        if matches!(ended, Err(RunError::Leadership)) {
+            // All tasks end with `self`, wherever they are.
+            return ended;
+        }
         let stopped = self.stop(&mut signals).await;
         ended.and(stopped)
     }
@@ -189,12 +216,15 @@ impl Process {
 
     /// `Ok` on a signal.
     async fn until_end(&mut self, signals: &mut Signals) -> Result<(), RunError> {
-        let mut fillings = join_all(self.fillings.drain(..)).fuse();
+        let mut prepared = self.prepare().boxed().fuse();
         loop {
             tokio::select! {
-                _ = &mut fillings, if !fillings.is_terminated() => {
-                    info!("all caches are filled; the controllers begin");
-                    self.filled.send_replace(true);
+                // First: whoever has lost does not begin anything else.
+                biased;
+                Some(ended) = self.election.join_next() => return Err(lost(ended)),
+                () = &mut prepared, if !prepared.is_terminated() => {
+                    info!("ready; taking part in the election of a leader");
+                    self.take_part();
                 }
                 name = signals.next() => {
                     info!("stopping on {name}");
@@ -206,16 +236,47 @@ impl Process {
         }
     }
 
+    /// Fills the caches and waits until the admission policies hold.
+    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let enforced = Arc::new(AtomicBool::new(false));
+        let asked = enforced.clone();
+        self.health.expect("admission policies", move || asked.load(Ordering::Relaxed));
+        let fillings = join_all(self.fillings.drain(..));
+        let (client, namespace) = (self.client.clone(), self.namespace());
+        async move {
+            fillings.await;
+            guard::wait_until_enforced(&client, &namespace).await;
+            enforced.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn take_part(&mut self) {
+        let api = Api::namespaced(self.client.clone(), &self.namespace());
+        let candidate = Candidate::new(self.config.unique_identity(), self.config.terms());
+        let (leading, stop) = (self.leading.clone(), self.stop_election.clone());
+        self.election.spawn(leader::lead(api, OPERATOR, candidate, leading, stop));
+    }
+
+    /// The namespace that the operator runs in.
+    fn namespace(&self) -> String {
+        self.config.namespace.clone().unwrap_or_else(|| self.client.default_namespace().to_owned())
+    }
+
     async fn stop(&mut self, signals: &mut Signals) -> Result<(), RunError> {
         self.health.stop();
         self.stop_controllers.cancel();
         let limit = self.config.shutdown_timeout;
         let drained = tokio::select! {
+            ended = self.election.join_next(), if !self.election.is_empty() => Err(ended.map_or(RunError::Leadership, lost)),
             drained = time::timeout(limit, all_ended(&mut self.controllers)) => {
                 drained.map_err(|_elapsed| RunError::Unfinished(limit))
             }
             _ = signals.next() => Err(RunError::Interrupted),
         };
+        // Nothing is written any more: whoever comes next may begin.
+        self.controllers.shutdown().await;
+        self.stop_election.cancel();
+        while self.election.join_next().await.is_some() {}
         self.stop_background.cancel();
         // A client that keeps its connection open does not keep the process; what is left is dropped with `self`.
         let _ = time::timeout(SERVER_GRACE, all_ended(&mut self.background)).await;
@@ -232,6 +293,10 @@ fn unexpected(ended: Result<&'static str, JoinError>) -> RunError {
         Ok(name) => RunError::Ended(name),
         Err(error) => RunError::Failed(error),
     }
+}
+
+fn lost(ended: Result<Result<(), Lost>, JoinError>) -> RunError {
+    ended.map_or_else(RunError::Failed, |_| RunError::Leadership)
 }
 
 /// The signals that ask the process to stop.

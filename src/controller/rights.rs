@@ -1,76 +1,103 @@
-//! The rights that the operator needs, and nothing more: a table beside the code that uses them.
+//! The rights that the operator needs, and nothing more: a table of what is done, by which code, and why.
 //!
-//! The `ClusterRole` is generated from it. No `secrets`, no wildcard, no `escalate`; `bind` by name only.
+//! The chart's `ClusterRole` and `Role` are generated from it, and a test holds it against the API server's audit log: what is
+//! used is granted, and what is granted is used. No `secrets`, no wildcard, no `escalate`; `bind` by name only.
 
 use serde_json::{Value, json};
 
-use crate::{
-    api::GROUP,
-    domain::{environment::children::ChildKind, settings::Settings},
-};
-
 use super::world;
+use crate::{api::GROUP, domain::environment::children::ChildKind};
 
-/// Name of the operator's `ServiceAccount`, `ClusterRole` and `ClusterRoleBinding`.
+/// Name of the operator's `ServiceAccount`, `ClusterRole`, `Deployment` and `Lease`.
 pub const OPERATOR: &str = "environment-manager";
 
-/// The operator's namespace, `ServiceAccount`, `ClusterRole` and binding, ready for `kubectl apply`.
-#[must_use]
-pub fn manifests(namespace: &str, settings: &Settings) -> Vec<Value> {
-    let restricted = json!({"pod-security.kubernetes.io/enforce": "restricted"});
-    vec![
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": restricted}}),
-        json!({
-            "apiVersion": "v1", "kind": "ServiceAccount",
-            "metadata": {"name": OPERATOR, "namespace": namespace},
-            "automountServiceAccountToken": false,
-        }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-            "metadata": {"name": OPERATOR},
-            "rules": rules(settings),
-        }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-            "metadata": {"name": OPERATOR},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": OPERATOR},
-            "subjects": [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": namespace}],
-        }),
-    ]
+/// One kind of objects, and what the operator does with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// The API group; empty for the core.
+    pub group: String,
+    /// The plural name, with a subresource after a slash.
+    pub resource: String,
+    /// As in RBAC.
+    pub verbs: Vec<&'static str>,
+    /// The only names that it is granted for; empty for all.
+    pub names: Vec<String>,
+    /// What the verbs beyond reading are for.
+    pub why: &'static str,
 }
 
-/// The rules of the operator's `ClusterRole`.
+/// What the operator may do in every namespace.
 #[must_use]
-pub fn rules(settings: &Settings) -> Vec<Value> {
-    let mut rules = vec![
-        // Finalizers are a patch of the object; the end of a ttl is a delete.
-        rule(GROUP, "platformenvironments", &["get", "list", "watch", "patch", "delete"]),
-        rule(GROUP, "platformenvironments/status", &["patch"]),
-        // The finalizer is a patch of the object.
-        rule(GROUP, "platformversions", &["get", "list", "watch", "patch"]),
-        rule(GROUP, "platformversions/status", &["patch"]),
-        rule(GROUP, "environmentrevisions", &["get", "list", "watch", "create", "delete"]),
-        rule(GROUP, "environmentrevisions/status", &["patch"]),
-        // Created where a rule asks for it, marked at its end, deleted at the end of ttlAfterFinished.
-        rule(GROUP, "promotions", &["get", "list", "watch", "create", "patch", "delete"]),
-        rule(GROUP, "promotions/status", &["patch"]),
-        rule("events.k8s.io", "events", &["create", "patch"]),
+pub fn everywhere() -> Vec<Right> {
+    let mut rights = vec![
+        right(
+            GROUP,
+            "platformenvironments",
+            &["get", "list", "watch", "patch", "delete"],
+            "finalizers; the end of a ttl",
+        ),
+        right(GROUP, "platformenvironments/status", &["patch"], "status"),
+        right(GROUP, "platformversions", &["get", "list", "watch", "patch"], "finalizers"),
+        right(GROUP, "platformversions/status", &["patch"], "status"),
+        right(
+            GROUP,
+            "environmentrevisions",
+            &["get", "list", "watch", "create", "delete"],
+            "commits; what is older than the history's limit",
+        ),
+        right(GROUP, "environmentrevisions/status", &["patch"], "how a deployment went"),
+        right(
+            GROUP,
+            "promotions",
+            &["get", "list", "watch", "create", "patch", "delete"],
+            "those that a rule asks for; the mark of an end; ttlAfterFinished",
+        ),
+        right(GROUP, "promotions/status", &["patch"], "status"),
+        right("events.k8s.io", "events", &["create", "patch"], "events; a repeated one is counted"),
     ];
     // A server-side apply that creates needs create and patch.
-    rules.extend(ChildKind::ALL.into_iter().map(|kind| {
+    rights.extend(ChildKind::ALL.into_iter().map(|kind| {
         let resource = world::resource(kind);
-        rule(&resource.group, &resource.plural, &["get", "list", "watch", "create", "patch", "delete"])
+        let verbs = &["get", "list", "watch", "create", "patch", "delete"];
+        right(&resource.group, &resource.plural, verbs, "what environments consist of")
     }));
-    if !settings.allowed_cluster_roles.is_empty() {
-        let mut bind = rule("rbac.authorization.k8s.io", "clusterroles", &["bind"]);
-        bind["resourceNames"] = json!(settings.allowed_cluster_roles);
-        rules.push(bind);
-    }
-    rules
+    rights
 }
 
-fn rule(group: &str, resource: &str, verbs: &[&str]) -> Value {
-    json!({"apiGroups": [group], "resources": [resource], "verbs": verbs})
+/// What the operator may do in its own namespace only.
+#[must_use]
+pub fn at_home() -> Vec<Right> {
+    let lease = |verbs| right("coordination.k8s.io", "leases", verbs, "leader election");
+    // RBAC cannot limit a creation to a name.
+    vec![lease(&["create"]), Right { names: vec![OPERATOR.to_owned()], ..lease(&["get", "update"]) }]
+}
+
+/// The right to give away these `ClusterRoles`, for `spec.isolation.access`.
+#[must_use]
+pub fn to_bind(cluster_roles: impl IntoIterator<Item = String>) -> Right {
+    let bind = right("rbac.authorization.k8s.io", "clusterroles", &["bind"], "spec.isolation.access");
+    Right { names: cluster_roles.into_iter().collect(), ..bind }
+}
+
+/// As rules of a role.
+#[must_use]
+pub fn rules(rights: &[Right]) -> Value {
+    rights.iter().map(Right::rule).collect()
+}
+
+impl Right {
+    fn rule(&self) -> Value {
+        let mut rule = json!({"apiGroups": [self.group], "resources": [self.resource], "verbs": self.verbs});
+        if !self.names.is_empty() {
+            rule["resourceNames"] = json!(self.names);
+        }
+        rule
+    }
+}
+
+fn right(group: &str, resource: &str, verbs: &[&'static str], why: &'static str) -> Right {
+    let (group, resource) = (group.to_owned(), resource.to_owned());
+    Right { group, resource, verbs: verbs.to_vec(), names: vec![], why }
 }
 
 #[cfg(test)]
@@ -79,8 +106,8 @@ mod tests {
 
     #[test]
     fn no_right_is_wider_than_it_must_be() {
-        let settings = Settings { allowed_cluster_roles: ["view".to_owned()].into(), ..Settings::default() };
-        for rule in rules(&settings) {
+        let rights = [everywhere(), at_home(), vec![to_bind(["view".to_owned()])]].concat();
+        for rule in rules(&rights).as_array().unwrap() {
             let text = rule.to_string();
             assert!(!["\"*\"", "secrets", "escalate", "impersonate"].iter().any(|word| text.contains(word)), "{text}");
             if text.contains("bind\"") {

@@ -17,7 +17,7 @@ pub struct Health {
 #[derive(Default)]
 struct Asked {
     loops: Vec<(&'static str, Trigger)>,
-    caches: Vec<(&'static str, IsReady)>,
+    needed: Vec<(&'static str, IsReady)>,
     stopping: bool,
 }
 
@@ -36,9 +36,9 @@ impl Health {
         self.asked().loops.push((kind, trigger));
     }
 
-    /// Not ready before `ready`, which tells whether the cache of this resource is filled.
-    pub fn expect(&self, resource: &'static str, ready: impl Fn() -> bool + Send + Sync + 'static) {
-        self.asked().caches.push((resource, Box::new(ready)));
+    /// Not ready before `ready`, which tells whether this is there: a filled cache, by the name of its resource, for example.
+    pub fn expect(&self, what: &'static str, ready: impl Fn() -> bool + Send + Sync + 'static) {
+        self.asked().needed.push((what, Box::new(ready)));
     }
 
     /// Not ready any more: the process ends.
@@ -66,8 +66,8 @@ impl Health {
     pub fn not_ready(&self) -> Vec<String> {
         let asked = self.asked();
         let stopping = asked.stopping.then(|| "the process is stopping".to_string());
-        let missing = asked.caches.iter().filter(|(_, ready)| !ready());
-        stopping.into_iter().chain(missing.map(|(resource, _)| format!("cache {resource}: not listed yet"))).collect()
+        let missing = asked.needed.iter().filter(|(_, ready)| !ready());
+        stopping.into_iter().chain(missing.map(|(what, _)| format!("{what}: not there yet"))).collect()
     }
 
     fn asked(&self) -> MutexGuard<'_, Asked> {
@@ -162,7 +162,7 @@ mod tests {
         let health = Health::new(LIMIT);
         health.expect("promotions", || true);
         health.expect("namespaces", || false);
-        assert_eq!(health.not_ready(), ["cache namespaces: not listed yet"]);
+        assert_eq!(health.not_ready(), ["namespaces: not there yet"]);
         health.stop();
         assert_eq!(health.not_ready().len(), 2);
     }

@@ -334,13 +334,13 @@ fn an_object_that_an_older_schema_let_in_harms_nobody_else() {
     let cluster = Cluster::exclusive();
     let project = cluster.project("shop");
     let strict = std::fs::read_to_string("crds/platform.puraify.app.yaml").unwrap();
-    cluster.kubectl().apply(&strict.replace("- Development\n", "- Development\n                - Sandbox\n")).unwrap();
+    cluster.take_over(&strict.replace("- Development\n", "- Development\n                - Sandbox\n"));
     let old = eventually("the older schema", || {
         let manifest = project.environment("old").class("Sandbox").manifest();
         cluster.kubectl().create(&manifest.to_string()).ok().map(|_| project.existing("old"))
     });
     let held = project.environment("held").class("Sandbox").finalizer("platform.puraify.app/environment").create();
-    cluster.kubectl().apply(&strict).unwrap();
+    cluster.take_over(&strict);
     eventually("the strict schema", || {
         let manifest = project.environment("new").class("Sandbox").manifest();
         let dry_run = serde_json::to_string(&manifest).unwrap();

@@ -152,7 +152,7 @@ fn a_revision_reads_as_a_version_record_of_the_json_contract() {
     assert_eq!(
         record,
         json!({
-            "version": "v3.2.0", "created_by": "unknown", "environment": "staging", "timestamp": history[1].timestamp,
+            "version": "v3.2.0", "created_by": "admin", "environment": "staging", "timestamp": history[1].timestamp,
             "changes": {"env_changed": true, "flags_added": ["BETA_FORM"]},
         })
     );

@@ -40,7 +40,7 @@ fn an_edit_makes_a_revision_that_says_what_changed() {
 
 #[test]
 fn the_history_is_a_chain_that_shows_an_edit() {
-    let project = Project::new("shop");
+    let project = Project::new("shop").unguarded();
     let dev = project.environment("dev").ready();
     for value in ["1", "2", "3"] {
         dev.edit_and_wait(&variables(&[("A", value)]));
@@ -63,7 +63,7 @@ fn the_history_is_a_chain_that_shows_an_edit() {
 
 #[test]
 fn a_history_that_was_cut_is_told_and_neither_rolled_back_nor_numbered_anew() {
-    let project = Project::new("shop");
+    let project = Project::new("shop").unguarded();
     let dev = project.environment("dev").variable("A", "1").ready();
     dev.edit_and_wait(&variables(&[("A", "2")]));
     let release = dev.release();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use environment_manager::api::PromotionPhase;
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Environment, Operator, Project, Proxy, child_content};
+use crate::support::{Cluster, Environment, Operator, PATIENT, Project, Proxy, child_content};
 
 /// More than any environment needs.
 const MANY: usize = 1000;
@@ -34,7 +34,7 @@ fn a_creation_that_is_killed_at_any_write_is_completed_without_writing_anything_
         let environment = clone(&project, &name);
         proxy.wait_until_holding();
         assert_eq!(proxy.journal().len(), killed_at);
-        operator.kill();
+        operator.kill(&cluster);
         proxy.let_all_through();
         operator = start(&cluster, &proxy);
         environment.wait_ready();
@@ -60,7 +60,7 @@ fn a_deletion_that_is_killed_at_any_write_is_completed_to_the_last_trace() {
         proxy.let_through(killed_at);
         environment.delete();
         proxy.wait_until_holding_or(|| environment.get().is_none());
-        operator.kill();
+        operator.kill(&cluster);
         proxy.let_all_through();
         operator = start(&cluster, &proxy);
         environment.wait_gone();
@@ -82,7 +82,7 @@ fn a_change_of_the_configuration_that_is_killed_at_any_write_is_one_revision() {
         proxy.let_through(killed_at);
         dev.edit(&json!({"config": {"variables": [{"name": "A", "value": round.to_string()}]}}));
         proxy.wait_until_holding_or(|| dev.live()["status"]["observedGeneration"] == round + 1);
-        operator.kill();
+        operator.kill(&cluster);
         proxy.let_all_through();
         operator = start(&cluster, &proxy);
         dev.wait_for("the change", |object| {
@@ -111,7 +111,7 @@ fn a_promotion_that_is_killed_at_any_write_moves_once() {
         project.version(&version);
         let promotion = project.promote(&name, &json!({"target": "dev", "source": {"version": version}}));
         proxy.wait_until_holding_or(|| promotion.get().is_some_and(|live| live["status"]["phase"] == "ReadyForDeploy"));
-        operator.kill();
+        operator.kill(&cluster);
         proxy.let_all_through();
         operator = start(&cluster, &proxy);
         let status = promotion.wait_phase(PromotionPhase::ReadyForDeploy);
@@ -129,7 +129,8 @@ fn a_namespace_whose_label_was_taken_off_while_nobody_looked_goes_with_its_envir
     let project = cluster.project("shop");
     let operator = Operator::start(&cluster);
     let dev = project.environment("dev").ready();
-    operator.kill();
+    operator.kill(&cluster);
+    project.unguard(&dev.namespace());
     let label = "platform.puraify.app/environment-uid-";
     cluster.kubectl().run(["label", "namespace", &dev.namespace(), label]).unwrap();
     dev.delete();
@@ -164,8 +165,7 @@ fn picture(project: &Project, environment: &Environment<'_>) -> Value {
 }
 
 fn start(cluster: &Cluster, proxy: &Proxy) -> Operator {
-    let log = cluster.dir().join("logs/environment-manager-proxied.log");
-    let mut operator = Operator::spawn_with(proxy.kubeconfig(), &log, &["--gateway", "public=gateway-system"]);
+    let mut operator = Operator::spawn_with(cluster, proxy.kubeconfig(), &[PATIENT]);
     operator.wait_ready();
     operator
 }

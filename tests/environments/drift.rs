@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Child, Environment, Project, eventually};
+use crate::support::{Child, Environment, Project, chart::UNGUARDED, eventually};
 
 /// An environment with a child of each kind.
 fn complete(project: &Project) -> Environment<'_> {
@@ -166,6 +166,7 @@ fn a_field_that_was_taken_out_is_put_back_and_blamed_on_nobody() {
 fn what_others_add_survives_a_repair() {
     let project = Project::new("shop");
     let staging = complete(&project);
+    project.unguard(&staging.namespace());
     let namespace = staging.namespace_object();
     namespace.patch_as(
         "cost-tool",
@@ -194,6 +195,7 @@ fn what_others_add_survives_a_repair() {
 fn our_labels_and_our_mark_come_back() {
     let project = Project::new("shop");
     let staging = complete(&project);
+    project.unguard(&staging.namespace());
     let children = [
         staging.namespace_object(),
         staging.child("configmap", "release"),
@@ -249,7 +251,7 @@ fn a_namespace_that_only_looks_like_ours_is_never_adopted() {
     let forged = project.existing("forged");
     let labels = json!({
         "platform.puraify.app/environment-uid": staging.uid(), "platform.puraify.app/environment": "forged",
-        "platform.puraify.app/project": project.namespace(),
+        "platform.puraify.app/project": project.namespace(), UNGUARDED: "true",
     });
     let name = forged.namespace();
     project.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}));

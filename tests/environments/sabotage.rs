@@ -7,7 +7,7 @@ use devcluster::wait_until;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{Child, Cluster, Environment, Operator, Project, condition, eventually, kstatus};
+use crate::support::{Child, Cluster, Environment, Operator, PATIENT, Project, condition, eventually, kstatus};
 
 /// Applies an object as one who calls himself by the operator's field manager.
 fn forge(project: &Project, manifest: &Value) {
@@ -131,7 +131,7 @@ fn set_finalizers(project: &Project, revision: &str, finalizers: &Value) {
 
 #[test]
 fn a_revision_that_somebody_holds_delays_nothing_but_the_next_environment_of_that_name() {
-    let project = Project::new("shop");
+    let project = Project::new("shop").unguarded();
     let staging = project.environment("staging").variable("A", "1").ready();
     set_finalizers(&project, "staging-1", &json!(["example.com/archive"]));
     staging.delete();
@@ -150,7 +150,7 @@ fn a_revision_that_somebody_holds_delays_nothing_but_the_next_environment_of_tha
 
 #[test]
 fn a_revision_that_somebody_holds_while_it_is_deleted_still_counts() {
-    let project = Project::new("shop");
+    let project = Project::new("shop").unguarded();
     let staging = project.environment("staging").variable("A", "1").ready();
     set_finalizers(&project, "staging-1", &json!(["example.com/archive"]));
     project.kubectl(&["delete", "erev", "staging-1", "--wait=false"]);
@@ -198,8 +198,8 @@ fn a_cluster_role_that_is_allowed_and_does_not_exist_is_told_and_awaited() {
     let cluster = Cluster::exclusive();
     let project = cluster.project("shop");
     let role = format!("ghost-{}", project.namespace());
-    let log = cluster.dir().join("logs/environment-manager.log");
-    let mut operator = Operator::spawn_with(cluster.operator_kubeconfig(), &log, &["--allowed-cluster-role", &role]);
+    let roles = ["--allowed-cluster-role", &role, PATIENT];
+    let mut operator = Operator::spawn_with(&cluster, cluster.operator_kubeconfig(), &roles);
     operator.wait_ready();
     let access = json!({"access": [{"role": role, "users": ["ana"]}]});
     let dev = project.environment("dev").with("isolation", access).create();
@@ -228,7 +228,7 @@ fn kinds_that_are_deleted_and_installed_again_are_served_by_the_same_operator() 
     });
     assert_eq!(dev.namespace_object().get(), None, "it went in good order");
 
-    cluster.kubectl().apply(&std::fs::read_to_string(CRDS).unwrap()).unwrap();
+    cluster.take_over(&std::fs::read_to_string(CRDS).unwrap());
     eventually("the kinds", || cluster.kubectl().run(["get", "platform", "--all-namespaces"]).ok());
     project.version("v1.4.3");
     let again = project.environment("dev").starting_with("v1.4.3").variable("A", "2").ready();

@@ -85,7 +85,7 @@ fn a_new_cluster_without_an_operator_has_no_ready_environment() {
 
     let operator = Operator::start(&cluster);
     dev.wait_ready();
-    operator.kill();
+    operator.kill(&cluster);
     dev.edit(&json!({"config": {"variables": [{"name": "A", "value": "1"}]}}));
     assert_eq!(kstatus::of(&dev.live()), Kstatus::InProgress, "an edit that no operator has seen is not done");
     let _operator = Operator::start(&cluster);

@@ -49,7 +49,7 @@ fn a_preview_is_deleted_although_the_operator_was_down_at_its_deadline() {
     let operator = Operator::start(&cluster);
     let demo = project.environment("demo").preview("10s").ready();
     let deadline = deadline(&demo);
-    operator.kill();
+    operator.kill(&cluster);
     wait_until("the deadline", Duration::from_mins(1), || Ok((Timestamp::now() > deadline).then_some(()))).unwrap();
     assert!(demo.live()["metadata"]["deletionTimestamp"].is_null());
     let _operator = Operator::start(&cluster);

@@ -4,6 +4,8 @@ use std::{fs::File, io::Read as _, path::Path};
 
 use serde_json::Value;
 
+use super::chart;
+
 /// One answered request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -55,13 +57,15 @@ impl Journal {
     }
 }
 
-/// The request of a line, if it is a write. Events are none here: they are help for people.
+/// The request of a line, if it is a write. Events are none here: they are help for people. What an operator does at home is
+/// none either: it renews its Lease, and asks whether the policies hold.
 fn write(line: &str) -> Option<Request> {
     let entry: Value = serde_json::from_str(line).ok()?;
     let verb = entry["verb"].as_str()?;
     let object = &entry["objectRef"];
     let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
-    if ["get", "list", "watch"].contains(&verb) || text("resource") == "events" {
+    if ["get", "list", "watch"].contains(&verb) || text("resource") == "events" || text("namespace") == chart::NAMESPACE
+    {
         return None;
     }
     let subresource = text("subresource");

@@ -1,6 +1,7 @@
-//! Control planes with the platform's kinds installed.
+//! Control planes in which the chart is installed.
 
 use std::{
+    collections::HashMap,
     ops::Deref,
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, OnceLock, PoisonError},
@@ -12,15 +13,17 @@ use serde_json::Value;
 use super::{
     Operator, Project, Request,
     audit::Journal,
-    eventually,
+    chart, eventually,
     reader::{self, Reader},
     watch::Watch,
 };
 
-/// A control plane with the platform's kinds and the operator's rights.
+/// A control plane with all that the chart installs.
 #[derive(Debug)]
 pub struct Cluster {
     plane: &'static ControlPlane,
+    people: Mutex<HashMap<String, PathBuf>>,
+    operator_args: Vec<String>,
     operator_kubeconfig: PathBuf,
     watch: Watch,
     promotions: Watch,
@@ -53,24 +56,27 @@ impl Cluster {
     pub fn exclusive() -> Exclusive {
         static CLUSTERS: [OnceLock<Cluster>; EXCLUSIVE] = [const { OnceLock::new() }; EXCLUSIVE];
         let turn = Turn::take();
-        let cluster = CLUSTERS[turn.0].get_or_init(|| {
+        let cluster: &'static Self = CLUSTERS[turn.0].get_or_init(|| {
             let options = Options { name: "exclusive".to_owned(), ..Options::default() };
             Self::install(Box::leak(Box::new(ControlPlane::start(&options).unwrap())))
         });
+        // Operators of the test before were dropped, and gave nothing back.
+        chart::free_lease(&cluster.kubectl());
         Exclusive { cluster, _turn: turn }
     }
 
     fn install(plane: &'static ControlPlane) -> Self {
         let kubectl = plane.kubectl();
-        kubectl.apply(&std::fs::read_to_string("crds/platform.puraify.app.yaml").unwrap()).unwrap();
-        kubectl.apply(&Operator::prints(&["rbac"])).unwrap();
+        chart::install(plane, &["--set", "operator.gateways.public=gateway-system"]).unwrap();
+        chart::exempt_unguarded(&kubectl);
         eventually("the platform's kinds", || kubectl.run(["get", "platform", "--all-namespaces"]).ok());
-        let account = ["environment-manager", "environment-manager"];
-        let operator_kubeconfig = plane.service_account_kubeconfig(account[0], account[1]).unwrap();
+        let operator_kubeconfig = plane.service_account_kubeconfig(chart::NAMESPACE, chart::NAME).unwrap();
         let reader = Reader::start(&kubectl, plane.dir());
         let journal = Mutex::new(Journal::of(&plane.audit_log(), Operator::USER));
         Self {
             plane,
+            people: Mutex::default(),
+            operator_args: chart::operator_args(&kubectl),
             operator_kubeconfig,
             watch: Watch::start(&kubectl, "penv"),
             promotions: Watch::start(&kubectl, "promo"),
@@ -97,6 +103,34 @@ impl Cluster {
     /// `kubectl` with this kubeconfig.
     pub fn kubectl_as(&self, kubeconfig: PathBuf) -> Kubectl {
         self.plane.kubectl_as(kubeconfig)
+    }
+
+    /// `kubectl` as somebody whom the API server knows by this name, with the rights of their job: `argocd` deploys and reports,
+    /// `ci` validates, everybody else is a builder, a release manager and on call.
+    pub fn kubectl_of(&self, person: &str) -> Kubectl {
+        let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        let kubeconfig = people.entry(person.to_owned()).or_insert_with(|| {
+            let group = match person {
+                "argocd" => "planners",
+                "ci" => "validators",
+                _ => "people",
+            };
+            self.plane.person(person, &[group]).unwrap()
+        });
+        self.plane.kubectl_as(kubeconfig.clone())
+    }
+
+    /// Applies manifests in helm's place.
+    pub fn take_over(&self, manifests: &str) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, manifests).unwrap();
+        let path = file.path().to_str().unwrap();
+        self.kubectl().run(["apply", "--server-side", "--force-conflicts", "--filename", path]).unwrap();
+    }
+
+    /// How the chart's `Deployment` starts the operator.
+    pub fn operator_args(&self) -> &[String] {
+        &self.operator_args
     }
 
     /// The kubeconfig of the operator's own `ServiceAccount`.

@@ -240,10 +240,10 @@ impl<'project> Environment<'project> {
     /// The planner reports on a revision.
     #[track_caller]
     pub fn report(&self, revision: u64, state: &str, at: &str) {
-        let report = json!({"revision": revision, "state": state, "reportedBy": "argocd", "at": at});
+        let report = json!({"revision": revision, "state": state, "at": at});
         let patch = json!({"status": {"deployment": report}}).to_string();
         let args = ["patch", "penv", &self.name, "--subresource", "status", "--type", "merge", "--patch", &patch];
-        self.project.kubectl(&args);
+        self.project.kubectl_of("argocd", &args).unwrap();
     }
 
     /// The planner reports the newest revision deployed, and that is written down.

@@ -3,6 +3,7 @@
 //! [`Project`] is where a test begins; [`Environment`] is what it acts on.
 
 mod audit;
+pub mod chart;
 mod child;
 mod cluster;
 mod environment;
@@ -21,7 +22,7 @@ pub use child::{Child, content as child_content};
 pub use cluster::Cluster;
 use devcluster::wait_until;
 pub use environment::{Builder, Environment, condition};
-pub use operator::Operator;
+pub use operator::{Operator, PATIENT};
 pub use project::Project;
 pub use promotion::Promotion;
 pub use proxy::Proxy;

@@ -1,4 +1,5 @@
-//! The operator as a process of its own, with the rights that `environment-manager rbac` grants, and no others.
+//! The operator as a process of its own: with the arguments of the chart's `Deployment`, and the rights of its
+//! `ServiceAccount`, and no others.
 
 use std::{
     io::{Read as _, Write as _},
@@ -9,10 +10,13 @@ use std::{
 
 use devcluster::Supervised;
 
-use super::{Cluster, eventually};
+use super::{Cluster, chart, eventually};
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_environment-manager");
+
+/// A Lease that is not lost because the machine has too much to do: dozens of tests share two processors.
+pub const PATIENT: &str = "--lease-duration=2m";
 
 /// A running operator. It is killed when this value is dropped.
 #[derive(Debug)]
@@ -41,14 +45,21 @@ impl Operator {
 
     /// Starts the operator and does not wait.
     pub fn spawn(cluster: &Cluster) -> Self {
-        let log = cluster.dir().join("logs/environment-manager.log");
-        Self::spawn_with(cluster.operator_kubeconfig(), &log, &["--gateway", "public=gateway-system"])
+        Self::spawn_with(cluster, cluster.operator_kubeconfig(), &[PATIENT])
     }
 
-    /// Starts the operator with this kubeconfig and does not wait.
-    pub fn spawn_with(kubeconfig: &Path, log: &Path, args: &[&str]) -> Self {
+    /// Starts the operator with this kubeconfig and these further arguments, and does not wait.
+    pub fn spawn_with(cluster: &Cluster, kubeconfig: &Path, args: &[&str]) -> Self {
+        let log = cluster.dir().join("logs/environment-manager.log");
+        let mut all: Vec<&str> = cluster.operator_args().iter().map(String::as_str).collect();
+        all.extend(args);
+        Self::run(kubeconfig, &log, &all)
+    }
+
+    /// Starts the operator with nothing but these arguments, and does not wait.
+    pub fn run(kubeconfig: &Path, log: &Path, args: &[&str]) -> Self {
         let address = free_address();
-        let mut command = Self::command(&["run"]);
+        let mut command = Self::command(&[]);
         command.args(args).arg("--kubeconfig").arg(kubeconfig).args(["--listen", &address.to_string()]);
         let process = Supervised::spawn(&command, log).unwrap();
         Self { process, address }
@@ -79,8 +90,14 @@ impl Operator {
         Some(answer)
     }
 
+    /// Ends it without warning, and has the time go by for which its Lease keeps others away.
+    pub fn kill(self, cluster: &Cluster) {
+        self.kill_and_keep_the_lease();
+        chart::free_lease(&cluster.kubectl());
+    }
+
     /// Ends it without warning.
-    pub fn kill(mut self) {
+    pub fn kill_and_keep_the_lease(mut self) {
         self.process.kill_hard().unwrap();
     }
 

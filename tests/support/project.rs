@@ -5,7 +5,7 @@ use std::thread;
 use environment_manager::api::Digest;
 use serde_json::json;
 
-use super::{Builder, Cluster, Environment, Promotion, Request, kstatus};
+use super::{Builder, Cluster, Environment, Promotion, Request, chart, kstatus};
 
 /// A project of its own for one test, in a cluster that it may share with others.
 ///
@@ -29,10 +29,23 @@ impl Project {
         Self { inner: cluster.plane().project(id).unwrap(), cluster, lies: false }
     }
 
-    /// States of which the operator is not the only author are not held against the rules of kstatus.
+    /// Somebody gets past the API server's guard here, and says whatever they like in the operator's place. States of which
+    /// the operator is not the only author are not held against the rules of kstatus.
     pub fn in_which_somebody_lies(mut self) -> Self {
         self.lies = true;
+        self.unguarded()
+    }
+
+    /// Somebody gets past the API server's guard here: they restore etcd, or take the policies away.
+    pub fn unguarded(self) -> Self {
+        self.unguard(self.namespace());
         self
+    }
+
+    /// The same for the namespace of an environment.
+    pub fn unguard(&self, namespace: &str) {
+        let label = format!("{}=true", chart::UNGUARDED);
+        self.cluster.kubectl().run(["label", "namespace", namespace, &label]).unwrap();
     }
 
     /// The cluster.
@@ -90,23 +103,28 @@ impl Project {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, status.to_string()).unwrap();
         let (file, manager) = (file.path().to_str().unwrap(), format!("validator-{name}"));
-        self.kubectl(&[
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--subresource",
-            "status",
-            "--field-manager",
-            &manager,
-            "--filename",
-            file,
-        ]);
+        self.kubectl_of(
+            "ci",
+            &[
+                "apply",
+                "--server-side",
+                "--force-conflicts",
+                "--subresource",
+                "status",
+                "--field-manager",
+                &manager,
+                "--filename",
+                file,
+            ],
+        )
+        .unwrap();
     }
 
     /// Ana asks for a promotion.
     #[track_caller]
     pub fn promote(&self, name: &str, spec: &serde_json::Value) -> Promotion<'_> {
-        self.create(&Promotion::manifest(self, name, spec));
+        let manifest = Promotion::manifest(self, name, spec).to_string();
+        self.cluster.kubectl_of("ana").create(&manifest).unwrap();
         Promotion::of(self, name)
     }
 
@@ -140,6 +158,11 @@ impl Project {
     /// `kubectl` in the project's namespace, which may fail.
     pub fn try_kubectl(&self, args: &[&str]) -> devcluster::Result<String> {
         self.cluster.kubectl().run(["--namespace", self.namespace()].iter().chain(args))
+    }
+
+    /// The same as somebody who has no more rights than their job asks for.
+    pub fn kubectl_of(&self, person: &str, args: &[&str]) -> devcluster::Result<String> {
+        self.cluster.kubectl_of(person).run(["--namespace", self.namespace()].iter().chain(args))
     }
 
     /// The writes that the operator made for this project so far.

@@ -21,8 +21,7 @@ impl<'project> Promotion<'project> {
     pub fn manifest(project: &Project, name: &str, spec: &Value) -> Value {
         json!({
             "apiVersion": "platform.puraify.app/v1alpha1", "kind": "Promotion",
-            "metadata": {"name": name, "namespace": project.namespace(),
-                         "annotations": {"platform.puraify.app/created-by": "ana"}},
+            "metadata": {"name": name, "namespace": project.namespace()},
             "spec": spec,
         })
     }
@@ -78,16 +77,26 @@ impl<'project> Promotion<'project> {
     /// Somebody confirms the plan as it is shown.
     #[track_caller]
     pub fn confirm(&self, user: &str) {
+        self.try_confirm(user).unwrap();
+    }
+
+    /// The same, when the API server may refuse.
+    #[track_caller]
+    pub fn try_confirm(&self, user: &str) -> devcluster::Result<String> {
         let mut live = self.get().unwrap();
         let mut confirmations = live["spec"]["confirmations"].as_array().cloned().unwrap_or_default();
         confirmations.push(json!({"user": user, "digest": live["status"]["plan"]["digest"].take()}));
-        self.patch(&json!({"confirmations": confirmations})).unwrap();
+        self.patch_as(user, &json!({"confirmations": confirmations}))
     }
 
-    /// Changes its spec as `kubectl patch --type merge` does; the API server may refuse.
+    /// Ana changes its spec as `kubectl patch --type merge` does; the API server may refuse.
     pub fn patch(&self, spec: &Value) -> devcluster::Result<String> {
+        self.patch_as("ana", spec)
+    }
+
+    fn patch_as(&self, user: &str, spec: &Value) -> devcluster::Result<String> {
         let patch = json!({"spec": spec}).to_string();
-        self.project.try_kubectl(&["patch", "promo", &self.name, "--type", "merge", "--patch", &patch])
+        self.project.kubectl_of(user, &["patch", "promo", &self.name, "--type", "merge", "--patch", &patch])
     }
 
     /// What its conditions say of `Ready`.

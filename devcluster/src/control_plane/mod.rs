@@ -14,7 +14,7 @@ use directory::Directory;
 use servers::{ApiServer, ControllerManager, Etcd};
 
 use crate::pki::{self, Authority};
-use crate::{ControlPlaneTools, Kubectl, Project, Result, Supervised, Toolbox, kubeconfig, wait_until};
+use crate::{ControlPlaneTools, Helm, Kubectl, Project, Result, Supervised, Toolbox, kubeconfig, wait_until};
 
 /// How long a token of [`ControlPlane::service_account`] is good for. Longer than any run of the tests or the demo.
 const TOKEN_DURATION: &str = "24h";
@@ -203,6 +203,12 @@ impl ControlPlane {
     /// `kubectl` with this kubeconfig.
     pub fn kubectl_as(&self, kubeconfig: impl Into<PathBuf>) -> Kubectl {
         kubectl(&self.directory, &self.tools, kubeconfig.into())
+    }
+
+    /// `helm` as one who may do everything. It is built the first time.
+    pub fn helm(&self) -> Result<Helm> {
+        let program = Toolbox::from_env()?.helm()?;
+        Ok(Helm { program, kubeconfig: self.kubeconfig_for_admin(), home: self.dir().join("helm") })
     }
 
     /// A new namespace for one test, labelled as the project's. Its name is unique in this control plane.

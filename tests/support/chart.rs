@@ -1,0 +1,65 @@
+//! The chart, as helm installs it, and people with its roles.
+
+use devcluster::{ControlPlane, Kubectl, Result};
+use serde_json::{Value, json};
+
+/// The release, and the name of everything in it.
+pub const NAME: &str = "environment-manager";
+/// The namespace of the release.
+pub const NAMESPACE: &str = "environment-manager";
+/// Where the chart is.
+pub const CHART: &str = "charts/environment-manager";
+/// The label of namespaces in which somebody gets past the API server's guard: whoever restores etcd, or takes the policies away.
+pub const UNGUARDED: &str = "tests.example.com/unguarded";
+
+/// Who has which roles, in all projects.
+const PEOPLE: [(&str, &str); 5] = [
+    ("builder", "people"),
+    ("release-manager", "people"),
+    ("on-call", "people"),
+    ("deployment-planner", "planners"),
+    ("validator", "validators"),
+];
+
+/// Installs it with these further arguments, and gives people their roles.
+pub fn install(plane: &ControlPlane, args: &[&str]) -> Result<()> {
+    let install = ["install", NAME, CHART, "--namespace", NAMESPACE, "--create-namespace"];
+    plane.helm()?.run(install.iter().chain(args))?;
+    let binding = |(role, group): (&str, &str)| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": format!("{group}-{role}")},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": format!("{NAME}-{role}")},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group}],
+        })
+    };
+    let bindings: Vec<String> = PEOPLE.map(binding).iter().map(Value::to_string).collect();
+    plane.kubectl().create(&bindings.join("\n"))?;
+    Ok(())
+}
+
+/// Has the policies look away where a namespace is labelled for it.
+pub fn exempt_unguarded(kubectl: &Kubectl) {
+    let kind = "validatingadmissionpolicybindings";
+    let elsewhere = json!({"spec": {"matchResources": {"namespaceSelector": {
+        "matchExpressions": [{"key": UNGUARDED, "operator": "DoesNotExist"}],
+    }}}});
+    let names = kubectl.run(["get", kind, "--output", "name"]).unwrap();
+    assert!(names.lines().count() > 5, "{names}");
+    for name in names.lines() {
+        kubectl.run(["patch", name, "--type", "merge", "--patch", &elsewhere.to_string()]).unwrap();
+    }
+}
+
+/// The arguments of the operator's container, but for the address, which is the node's here.
+pub fn operator_args(kubectl: &Kubectl) -> Vec<String> {
+    let deployment = kubectl.json(["get", "deployment", NAME, "--namespace", NAMESPACE]).unwrap();
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let args = container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap().to_owned());
+    args.filter(|arg| !arg.starts_with("--listen") && !arg.starts_with("--log-format")).collect()
+}
+
+/// Has the time go by for which the Lease of an operator that is gone keeps others away.
+pub fn free_lease(kubectl: &Kubectl) {
+    kubectl.run(["delete", "lease", NAME, "--namespace", NAMESPACE, "--ignore-not-found"]).unwrap();
+}
