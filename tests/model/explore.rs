@@ -11,7 +11,7 @@ use crate::{
     numbered::Map,
     objects::{ABSENT, Id, Kind},
     properties::{Broken, Property},
-    scenario::{Deed, Scenario, Seed},
+    scenario::{Scenario, Seed},
 };
 
 /// One of the two operators.
@@ -150,11 +150,11 @@ impl Explorer {
     /// What was done before, in one order, by an operator that always knows everything.
     fn before(&mut self, mut state: State) -> State {
         for (nth, deed) in self.machine.scenario.before.clone().into_iter().enumerate() {
-            let ticks = matches!(deed, Deed::Tick);
+            let takes = deed.takes();
             let told = format!("{deed:?}");
             let (slot, id) = self.machine.work_out(state.server, deed, nth).unwrap_or_else(|| panic!("{told}"));
-            if ticks {
-                state.clock += 1;
+            if takes > 0 {
+                state.clock += takes;
             } else {
                 self.write(&mut state, slot, id, None);
             }
@@ -206,13 +206,23 @@ impl Explorer {
         }
         if !moves && state.replicas.iter().all(|replica| replica.work == Work::None) {
             self.at_rest += 1;
-            if let Some(broken) = self.machine.wrong_with_rest(state.server) {
+            let broken = self.machine.wrong_with_rest(state.server).or_else(|| self.wants_something(state));
+            if let Some(broken) = broken {
                 self.note(&broken, index, None);
             }
         }
         for deed in 0..self.machine.acts().len() {
             self.act(index, state, deed);
         }
+    }
+
+    /// Nothing happens any more, and yet an operator that knows everything would go on trying.
+    fn wants_something(&mut self, state: State) -> Option<Broken> {
+        let Replica { view, work, .. } = state.replicas[0];
+        let choices = self.machine.choices(view, work, state.clock);
+        let choice = choices.iter().find(|choice| choice.current)?;
+        let why = format!("for ever an operator {}", self.machine.tell_effect(choice.effect));
+        Some(Broken { property: Property::ComesToRest, why })
     }
 
     /// What one replica may do; whether there is anything.
@@ -288,6 +298,18 @@ impl Explorer {
                     return Err(broken);
                 }
                 (*revision, *object)
+            }
+            Effect::Ask { promotion, asked } => {
+                // One that is there already is the same, and is read.
+                if held[*promotion] != ABSENT {
+                    new.replicas[replica].view = machine.tell(choice.view, *promotion, held[*promotion], true);
+                    return Ok((!lost).then_some(new));
+                }
+                let object = machine.admitted(state.server, *promotion, asked, state.clock);
+                if let Some(broken) = machine.wrong_with_asking(state.server, *promotion, object, choice.current) {
+                    return Err(broken);
+                }
+                (*promotion, object)
             }
             Effect::Status { promotion: slot, .. }
             | Effect::Publish { environment: slot, .. }
@@ -369,12 +391,12 @@ impl Explorer {
         if state.done & (1 << deed) != 0 || act.after & !state.done != 0 {
             return;
         }
-        let ticks = matches!(act.deed, Deed::Tick);
+        let takes = act.deed.takes();
         let Some((slot, id)) = self.machine.deed(state.server, deed) else { return };
         let mut new = state;
         new.done |= 1 << deed;
-        if ticks {
-            new.clock += 1;
+        if takes > 0 {
+            new.clock += takes;
             self.remember(&mut new);
         } else if self.machine.servers.get(state.server)[slot] != id {
             self.write(&mut new, slot, id, None);

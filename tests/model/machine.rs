@@ -5,7 +5,7 @@ use std::{collections::HashMap, rc::Rc};
 
 use environment_manager::{
     api::{
-        ANNOTATION_ENDED, EnvironmentRevision, PromotionPhase, PromotionStatus, Release, RevisionNumber,
+        ANNOTATION_ENDED, EnvironmentRevision, Promotion, PromotionPhase, PromotionStatus, Release, RevisionNumber,
         revision::DeploymentOutcome,
     },
     domain::{environment::naming, promotion::live::LiveLook},
@@ -14,12 +14,14 @@ use environment_manager::{
 use crate::{
     numbered::{Map, Numbered},
     objects::{ABSENT, Id, Kind, Objects},
-    scenario::{self, Act, Deed, Scenario, Seed, VERSIONS},
+    scenario::{self, Act, Scenario, Seed, VERSIONS},
 };
 
+mod automatic;
 mod environments;
 mod people;
 mod promotions;
+mod tell;
 
 /// Where an object is: one place for each name.
 pub type Slot = usize;
@@ -89,6 +91,8 @@ pub enum Effect {
     MarkEnd { promotion: Slot, uid: String, phase: PromotionPhase },
     /// Deletes a promotion.
     Delete { promotion: Slot },
+    /// Creates a promotion that is due by itself.
+    Ask { promotion: Slot, asked: Box<Promotion> },
     /// Has nothing to do after all.
     Drop,
 }
@@ -124,6 +128,8 @@ pub struct Machine {
     promotion_plans: Map<Vec<Id>, Option<u32>>,
     /// Plans of environments, by slot, clock, and what it may look at.
     environment_plans: Map<Vec<Id>, Option<u32>>,
+    /// What is due by itself, by slot, and what that rests on.
+    automatic_plans: Map<Vec<Id>, Option<u32>>,
     routes: Vec<Rc<Route>>,
     looks: Vec<LiveLook>,
     key: Vec<Id>,
@@ -152,6 +158,7 @@ impl Machine {
             choices: Map::default(),
             promotion_plans: Map::default(),
             environment_plans: Map::default(),
+            automatic_plans: Map::default(),
             results: Map::default(),
             told: Map::default(),
             put: Map::default(),
@@ -330,6 +337,12 @@ impl Machine {
                         machine.promotion_step(cached, promotion, work, clock)
                     });
                 }
+                for environment in self.following() {
+                    let relevant = self.relevant_to_following(environment);
+                    self.look(view, &relevant, false, &mut choices, |machine, cached| {
+                        machine.automatic_step(cached, environment, &relevant)
+                    });
+                }
                 if self.scenario.environment_controller {
                     for environment in self.environments() {
                         let relevant = self.relevant_to_environment(environment);
@@ -417,6 +430,7 @@ impl Machine {
             | Effect::MarkEnd { .. }
             | Effect::Refresh { .. }
             | Effect::Create { .. }
+            | Effect::Ask { .. }
             | Effect::Drop => return Some(effect),
         };
         if view.is_current_after(slot, steps) || seed.is_some_and(|seed| self.is_seeded(seed)) {
@@ -464,7 +478,8 @@ impl Machine {
             }
             Effect::Create { object, .. } => *object,
             Effect::Delete { .. } => ABSENT,
-            Effect::Refresh { .. } | Effect::Drop => before,
+            // What the API server makes of that depends on more (`admitted`).
+            Effect::Ask { .. } | Effect::Refresh { .. } | Effect::Drop => before,
         };
         self.results.insert((effect, before), new);
         new
@@ -473,52 +488,10 @@ impl Machine {
     pub fn acts(&self) -> &[Act] {
         &self.scenario.acts
     }
-
-    pub fn describe_deed(&self, index: usize) -> String {
-        match &self.scenario.acts[index].deed {
-            Deed::Create(promotion) => {
-                format!(
-                    "somebody creates {} ({})",
-                    promotion.metadata.name.as_deref().unwrap(),
-                    promotion.metadata.uid.as_deref().unwrap()
-                )
-            }
-            other => format!("people: {other:?}"),
-        }
-    }
 }
 
 /// After how many changes something relevant has just been delivered.
 fn points(pending: &[(Slot, Id)], relevant: &[bool]) -> Vec<usize> {
     let after = pending.iter().enumerate().filter(|(_, (slot, _))| relevant[*slot]).map(|(index, _)| index + 1);
     std::iter::once(0).chain(after).collect()
-}
-
-impl Machine {
-    pub fn tell_effect(&self, effect: u32) -> String {
-        match &*self.effect(effect) {
-            Effect::Refresh { promotion, .. } => format!("reads everything live for {}", self.slot_name(*promotion)),
-            Effect::Status { promotion, status, .. } => {
-                let ready = status.conditions.first().map(|ready| ready.reason.clone()).unwrap_or_default();
-                format!("writes of {}: {:?} ({ready})", self.slot_name(*promotion), status.phase.unwrap())
-            }
-            Effect::Create { revision, object, promotion } => {
-                let record = &self.objects.revision(*object).unwrap().0.spec;
-                let version = record.version.as_ref().map(|version| version.name.as_str()).unwrap_or_default();
-                let promotion = promotion.map(|slot| format!(", for {}", self.slot_name(slot))).unwrap_or_default();
-                format!("creates {} ({version}, {}{promotion})", self.slot_name(*revision), record.cause.as_str())
-            }
-            Effect::Publish { environment, release } => {
-                format!("publishes revision {} of {}", release.revision, self.slot_name(*environment))
-            }
-            Effect::Record { revision, outcome } => {
-                format!("writes down that {} is {:?}", self.slot_name(*revision), outcome.state)
-            }
-            Effect::MarkEnd { promotion, phase, .. } => {
-                format!("marks {} as ended: {phase:?}", self.slot_name(*promotion))
-            }
-            Effect::Delete { promotion } => format!("deletes {}", self.slot_name(*promotion)),
-            Effect::Drop => "has nothing to do after all".to_owned(),
-        }
-    }
 }

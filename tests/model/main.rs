@@ -10,6 +10,10 @@
 //! follows. Between any two of these anything else can happen, also that the operator is killed, any number of times. In
 //! one scenario answers of the API server are lost as well: the write was made, and the operator does not know.
 //!
+//! An environment that asks for promotions by itself (`auto`) does so in each replica, on that one's caches: what is due is
+//! said by the real `domain::promotion::auto`. The environment controller makes them once nothing else is left to do;
+//! here they may be made at any time.
+//!
 //! The objects are real ones. A state names them by number ([`objects`]), so a state is a few numbers, and each distinct
 //! plan is made once ([`machine`]). Three things keep the number of states small and lose nothing:
 //!
@@ -185,6 +189,36 @@ fn pending_configuration() {
 }
 
 #[test]
+fn follows() {
+    holds(scenarios::follows());
+}
+
+#[test]
+fn follows_what_is_published() {
+    holds(scenarios::follows_what_is_published());
+}
+
+#[test]
+fn follows_beside_people() {
+    holds(scenarios::follows_beside_people());
+}
+
+#[test]
+fn follows_what_moves_on() {
+    holds(scenarios::follows_what_moves_on());
+}
+
+#[test]
+fn follows_once() {
+    holds(scenarios::follows_once());
+}
+
+#[test]
+fn follows_all_the_way() {
+    holds(scenarios::follows_all_the_way());
+}
+
+#[test]
 fn commit_without_refresh_is_found() {
     finds(Seed::CommitWithoutRefresh, scenarios::first_in_line(), Property::NoGateSkipped);
 }
@@ -224,4 +258,14 @@ fn a_status_that_never_rests_is_found() {
     let mut scenario = scenarios::validated();
     scenario.most_states = 10_000;
     finds(Seed::Restless, scenario, Property::ComesToRest);
+}
+
+#[test]
+fn a_promotion_that_is_asked_for_for_ever_is_found() {
+    finds(Seed::AskedForgotten, scenarios::follows_what_is_published(), Property::ComesToRest);
+}
+
+#[test]
+fn a_name_that_is_another_one_each_time_is_found() {
+    finds(Seed::NameByTheWay, scenarios::follows(), Property::AskedOnce);
 }

@@ -22,6 +22,8 @@ use crate::{
     scenario::{self, VERSIONS},
 };
 
+mod automatic;
+
 /// The properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
@@ -49,6 +51,11 @@ pub enum Property {
     EndIsTrue,
     /// Whatever rests has ended, or says what it waits for; and of those that wait for their turn one does not.
     RestHasReason,
+    /// A version is asked for by itself once, and moved by itself once.
+    AskedOnce,
+    /// An environment that asks by itself rests with the newest version that it is to follow, unless that waits, was cancelled,
+    /// or is refused; and of older ones none waits beside it.
+    NewestWins,
     /// From every state it comes to rest once the caches know everything.
     ComesToRest,
 }
@@ -165,7 +172,18 @@ impl Machine {
         let told = |other: &Promotion| other.status.as_ref().is_some_and(|status| status.revision.is_some());
         others.find(|other| {
             let same = other.spec.target == promotion.spec.target;
-            same && self.made(held, other).is_some() && !(ended(other) && told(other))
+            same && self.made(held, other).is_some() && !(ended(other) && told(other)) && !self.came_again(held, other)
+        })
+    }
+
+    /// It has the name of one that was deployed well and has gone: it moves nothing.
+    fn came_again(&self, held: &[Id], promotion: &Promotion) -> bool {
+        let name = promotion.metadata.name.as_deref().unwrap_or_default();
+        let target = self.view_of(held, &promotion.spec.target);
+        target.and_then(|target| target.history.made_by_name(name).cloned()).is_some_and(|made| {
+            let outcome = made.outcome.as_ref();
+            let well = outcome.is_some_and(|outcome| outcome.state == DeploymentState::Succeeded);
+            !made.is_made_by(uid(promotion)) && well
         })
     }
 
@@ -178,6 +196,9 @@ impl Machine {
             let status = other.status.as_ref();
             let pending = status.and_then(|status| status.phase) == Some(PromotionPhase::Pending);
             let promising = status.is_some_and(|status| status.plan.is_some());
+            if let Some(before) = self.goes_before(other, promotion) {
+                return before && !pending;
+            }
             let before = Place::of(other) < Place::of(promotion);
             match queue {
                 QueuePolicy::Queue => (other.spec.emergency || before) && !pending,
@@ -239,6 +260,7 @@ impl Machine {
             return broken(Property::CancelledNeverMoves, format!("{name} is made by what was cancelled"));
         }
         self.wrong_with_gates(held, record, promotion, since)
+            .or_else(|| self.wrong_with_following(held, record))
             .or_else(|| self.wrong_with_confirmations(record, promotion, held))
     }
 
@@ -379,6 +401,9 @@ impl Machine {
             if status.release.map(|release| release.revision) != newest {
                 return wrong(format!("{} does not publish its newest revision", self.slot_name(environment)));
             }
+        }
+        if let Some(broken) = self.following().into_iter().find_map(|slot| self.wrong_with_resting(held, slot)) {
+            return Some(broken);
         }
         let promotions: Vec<&Promotion> =
             self.promotion_slots().filter_map(|slot| self.objects.promotion(held[slot])).map(AsRef::as_ref).collect();

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 pub const VERSIONS: [&str; 3] = ["v1.0.0", "v1.1.0", "v2.0.0"];
 /// How long one step of the clock is.
 const TICK: SignedDuration = SignedDuration::from_mins(10);
+/// As many steps of the clock are a day.
+const DAY: u8 = 6 * 24;
 
 /// A fault in how the model carries plans out: the checker has to find what comes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,10 @@ pub enum Seed {
     ReleaseUnconditional,
     /// A status is never the same twice.
     Restless,
+    /// What is due by itself is asked for whatever was asked for before.
+    AskedForgotten,
+    /// What is due by itself is asked for under a name that is made of more than target and version.
+    NameByTheWay,
 }
 
 /// What people, Git, validators and the planner do.
@@ -61,6 +67,19 @@ pub enum Deed {
     Report(&'static str, u32, DeploymentState),
     /// Time goes by.
     Tick,
+    /// A day goes by.
+    Day,
+}
+
+impl Deed {
+    /// How far the clock goes on.
+    pub fn takes(&self) -> u8 {
+        match self {
+            Self::Tick => 1,
+            Self::Day => DAY,
+            _ => 0,
+        }
+    }
 }
 
 /// A deed, and those that come before it.
@@ -80,6 +99,8 @@ pub struct Scenario {
     /// Validations that were reported before: version, name, result.
     pub validated: Vec<(&'static str, &'static str, &'static str)>,
     pub promotions: Vec<&'static str>,
+    /// Those that may be made by themselves, and into which environment.
+    pub automatic: Vec<(&'static str, &'static str)>,
     /// Promotions that are there from the start.
     pub asked: Vec<Promotion>,
     /// What was done before, one after the other, each followed by all that comes of it.
@@ -106,6 +127,7 @@ impl Scenario {
             published: [true; 3],
             validated: vec![],
             promotions: vec![],
+            automatic: vec![],
             asked: vec![],
             before: vec![],
             acts: vec![],
@@ -131,6 +153,24 @@ impl Scenario {
     pub fn rules(mut self, environment: &str, rules: &Value) -> Self {
         let found = self.environments.iter_mut().find(|(name, ..)| *name == environment).unwrap();
         found.1.spec.promotion = Some(serde_json::from_value(rules.clone()).unwrap());
+        self
+    }
+
+    /// The environment asks for promotions by itself, and can come to ask for these versions.
+    pub fn follows(mut self, environment: &'static str, versions: &[&str], rules: &Value) -> Self {
+        let mut rules = rules.clone();
+        rules["auto"] = json!(true);
+        self = self.rules(environment, &rules);
+        for version in versions {
+            self = self.may_ask(environment, format!("{environment}-auto-{version}"));
+        }
+        self
+    }
+
+    fn may_ask(mut self, environment: &'static str, name: String) -> Self {
+        let name: &'static str = name.leak();
+        self.promotions.push(name);
+        self.automatic.push((name, environment));
         self
     }
 
@@ -180,8 +220,16 @@ impl Scenario {
 
     pub fn seeded(mut self, seed: Seed) -> Self {
         self.seed = Some(seed);
+        for (name, environment) in if seed == Seed::NameByTheWay { self.automatic.clone() } else { vec![] } {
+            self = (0..2).fold(self, |scenario, asked| scenario.may_ask(environment, by_the_way(name, asked)));
+        }
         self
     }
+}
+
+/// The name, made of how many are known as well: of none or of some.
+pub fn by_the_way(name: &str, asked: usize) -> String {
+    format!("{name}-{}", asked.min(1))
 }
 
 /// The moment at which the clock shows this.

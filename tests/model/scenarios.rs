@@ -240,3 +240,66 @@ pub fn pending_configuration() -> Scenario {
         .asks("p", &to("production", "v1.1.0"))
         .may(Deed::Configure("production", false))
 }
+
+pub fn follows() -> Scenario {
+    let mut scenario = Scenario::new("an environment follows another one by itself, and goes back")
+        .follows("staging", &["v1.1.0"], &json!({"from": ["dev"], "deployment": {"onFailure": "Rollback"}}))
+        .may(Deed::Report("staging", 2, Failed))
+        .may(Deed::Report("staging", 3, Succeeded));
+    scenario.losses = 1;
+    scenario
+}
+
+/// The one for the older version may be made later, by who is behind.
+pub fn follows_what_is_published() -> Scenario {
+    let mut scenario = Scenario::new("a newer version is published while an older one waits")
+        .follows("dev", &["v1.1.0", "v2.0.0"], &json!({"queue": "Supersede", "validations": ["e2e"]}))
+        .may(Deed::Publish("v2.0.0"))
+        .may(Deed::Validate("v1.1.0", "e2e", "Passed"));
+    scenario.environments[0].2 = 0;
+    scenario.published[2] = false;
+    scenario
+}
+
+pub fn follows_beside_people() -> Scenario {
+    let mut scenario = Scenario::new("somebody asks for what is asked for by itself, and others are rejected")
+        .follows("dev", &["v1.1.0"], &json!({"queue": "Reject"}))
+        .asks("p", &to("dev", "v1.1.0"))
+        .may(Deed::Report("dev", 2, Succeeded));
+    scenario.environments[0].2 = 0;
+    scenario.published[2] = false;
+    scenario
+}
+
+pub fn follows_what_moves_on() -> Scenario {
+    let rules = json!({"from": ["dev"], "queue": "Reject", "deployment": {"onFailure": "Rollback"}});
+    Scenario::new("what is followed moves on while the older version is on its way")
+        .follows("staging", &["v1.1.0", "v2.0.0"], &rules)
+        .after(Deed::Tick)
+        .after(create("d", &to("dev", "v2.0.0")))
+        .after(Deed::Delete("d"))
+        .may(Deed::Report("dev", 2, Succeeded))
+        .may(Deed::Report("staging", 2, Succeeded))
+        .may(Deed::Report("staging", 2, Failed))
+}
+
+/// One operator may be behind by all of that.
+pub fn follows_once() -> Scenario {
+    Scenario::new("what was asked for by itself goes, and does not come again, nor once it is taken back")
+        .follows("staging", &["v1.1.0"], &json!({"from": ["dev"]}))
+        .may(Deed::Report("staging", 2, Succeeded))
+        .may_after(Deed::Day, &[0])
+        .asks_as("back", "1", &json!({"target": "staging", "source": {"revision": 1}}), &[1])
+}
+
+pub fn follows_all_the_way() -> Scenario {
+    let mut scenario = Scenario::new("a version goes all the way by itself, unless somebody cancels it")
+        .follows("dev", &["v2.0.0"], &json!({}))
+        .follows("staging", &["v2.0.0"], &json!({"from": ["dev"]}))
+        .after(Deed::Publish("v2.0.0"))
+        .may(Deed::Report("dev", 2, Succeeded))
+        .may(Deed::Cancel("staging-auto-v2.0.0"));
+    scenario.environments[1].2 = 1;
+    scenario.published[2] = false;
+    scenario
+}

@@ -78,7 +78,7 @@ impl Machine {
                 status.deployment = Some(scenario::report(number, state, nth + 1));
                 Some((slot, self.objects.keep_environment(environment)))
             }
-            Deed::Tick => Some((usize::MAX, ABSENT)),
+            Deed::Tick | Deed::Day => Some((usize::MAX, ABSENT)),
         }
     }
 

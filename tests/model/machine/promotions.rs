@@ -68,6 +68,9 @@ impl Machine {
     /// Target and source of all promotions of that name.
     fn ends(&self, promotion: Slot) -> (Option<Slot>, Option<Slot>) {
         let name = self.scenario.promotions[promotion - self.promotion_slots().start];
+        if let Some((_, target)) = self.scenario.automatic.iter().find(|(automatic, _)| *automatic == name) {
+            return (self.environment_slot(target), None);
+        }
         let deeds = self.scenario.before.iter().chain(self.scenario.acts.iter().map(|act| &act.deed));
         let created = deeds.filter_map(|deed| match deed {
             scenario::Deed::Create(promotion) => Some(&**promotion),

@@ -4,6 +4,9 @@
 //! is that of creation; emergency rollbacks go first. It is read from the target's history and from the promotions
 //! themselves, so a status that is late changes nothing: nor one that says that nothing was moved, where the history
 //! has the revision.
+//!
+//! Of those that were made by themselves the newest version wins, whatever the policy and whichever was made first: two
+//! operators may make them in any order. None of them is refused because another one is there: nobody would make it anew.
 
 use super::{Finding, Input};
 use crate::{
@@ -36,16 +39,16 @@ pub fn turn(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Turn {
     let me = snapshot.place();
     let on_its_way = |rival: &&&Rival| target.history.iter().any(|record| record.is_named(&rival.name));
     let moving = rivals.iter().find(on_its_way).copied();
-    let waiting = || rivals.iter().filter(|rival| !rival.idle && !on_its_way(rival)).copied();
+    let mine = version_of(snapshot.promotion).filter(|_| is_auto(snapshot.promotion));
+    let gives_way = |rival: &Rival| rival.auto.is_some() && rival.auto < mine;
+    let waiting = || rivals.iter().filter(|rival| !rival.idle && !on_its_way(rival) && !gives_way(rival)).copied();
     let before = waiting().filter(|rival| rival.emergency || rival.place < me);
-    if is_auto(snapshot.promotion) {
-        let mine = version_of(snapshot.promotion);
-        if let Some(newer) = waiting().find(|rival| rival.auto.is_some() && rival.auto > mine) {
-            return Turn::Superseded(newer.name.clone());
-        }
+    if mine.is_some()
+        && let Some(newer) = waiting().find(|rival| rival.auto > mine)
+    {
+        return Turn::Superseded(newer.name.clone());
     }
-    let policy = target.rules().map_or(QueuePolicy::default(), |rules| rules.queue);
-    match policy {
+    match policy(snapshot, target) {
         QueuePolicy::Queue => {
             let mut ahead: Vec<&Rival> = moving.into_iter().chain(before).collect();
             ahead.sort_by(|one, other| (!one.emergency, &one.place).cmp(&(!other.emergency, &other.place)));
@@ -67,6 +70,13 @@ pub fn turn(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Turn {
                 (None, None) => Turn::Mine,
             }
         }
+    }
+}
+
+fn policy(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> QueuePolicy {
+    match target.rules().map_or(QueuePolicy::default(), |rules| rules.queue) {
+        QueuePolicy::Reject if is_auto(snapshot.promotion) => QueuePolicy::Queue,
+        policy => policy,
     }
 }
 

@@ -347,6 +347,54 @@ fn a_newer_promotion_supersedes_those_that_have_not_moved() {
     assert_eq!(world.phase("q"), PromotionPhase::AwaitingConfirmation);
 }
 
+/// The operator asks for this version by itself.
+fn by_itself(world: &mut World, version: &str) -> String {
+    let name = format!("staging-auto-{version}");
+    world.promote(&name, &json!({"target": "staging", "source": {"version": version}}));
+    let annotations = world.promotions.get_mut(&name).unwrap().metadata.annotations.as_mut().unwrap();
+    annotations.insert("platform.puraify.app/auto".to_owned(), "true".to_owned());
+    name
+}
+
+#[test]
+fn of_two_that_were_made_by_themselves_the_newer_version_wins_whenever_it_was_made_and_whatever_the_queue_says() {
+    for queue in ["Queue", "Supersede", "Reject"] {
+        // Within one second the names decide, and by those v10 comes before v2.
+        for minutes in [0, 1] {
+            let mut world = World::shop();
+            world.rules("staging", &json!({"queue": queue, "confirmations": {"required": 1}}));
+            world.publish("v10.0.0", &json!({"flows": ["Checkout"]}));
+            for version in ["v2.0.0", "v10.0.0"] {
+                let name = by_itself(&mut world, version);
+                world.settle(&name);
+                world.wait(minutes);
+            }
+            world.settle_all();
+            let phases = (world.phase("staging-auto-v2.0.0"), world.phase("staging-auto-v10.0.0"));
+            let newest_waits = (PromotionPhase::Superseded, PromotionPhase::AwaitingConfirmation);
+            assert_eq!(phases, newest_waits, "{queue}, {minutes} minutes apart");
+        }
+    }
+}
+
+#[test]
+fn what_was_made_by_itself_waits_where_others_are_rejected_for_nobody_would_make_it_anew() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"queue": "Reject"}));
+    to_staging(&mut world);
+    world.settle("p");
+    world.wait(1);
+    let name = by_itself(&mut world, "v2.0.0");
+    world.settle_all();
+    assert_eq!(
+        (world.phase(&name), world.gate(&name, "queue").reason.as_str()),
+        (PromotionPhase::Evaluating, "InLine")
+    );
+    world.deployed("staging");
+    world.settle_all();
+    assert_eq!(world.has("staging"), "v2.0.0");
+}
+
 #[test]
 fn a_second_promotion_is_rejected_where_the_queue_says_so() {
     let mut world = World::shop();
