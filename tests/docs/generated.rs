@@ -94,23 +94,18 @@ fn the_isolation_of_each_class() {
 
 #[test]
 fn the_rights_of_the_operator() {
-    let settings = Settings { allowed_cluster_roles: ["view".to_owned()].into(), ..Settings::default() };
-    let words = |list: &Value| {
-        let words: Vec<&str> = list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        words.join(", ")
+    let row = |right: rights::Right, place: &str| {
+        let group = if right.group.is_empty() { "(core)".to_owned() } else { code(&right.group) };
+        let names: Vec<String> = right.names.iter().map(|name| code(name)).collect();
+        let only = if names.is_empty() { String::new() } else { format!(", only {}", names.join(", ")) };
+        let resource = format!("{}{only}{place}", code(&right.resource));
+        vec![group, resource, right.verbs.join(", "), right.why.to_owned()]
     };
-    let rows = rights::rules(&settings).into_iter().map(|rule| {
-        let group = match words(&rule["apiGroups"]) {
-            core if core.is_empty() => "(core)".to_owned(),
-            group => code(&group),
-        };
-        let only = match words(&rule["resourceNames"]) {
-            none if none.is_empty() => String::new(),
-            names => format!(", only {}", code(&names)),
-        };
-        vec![group, format!("{}{only}", code(&words(&rule["resources"]))), words(&rule["verbs"])]
-    });
-    check_section("docs/operations.md", "rights", &table(&["API group", "Resource", "Verbs"], rows));
+    let everywhere = rights::everywhere().into_iter().map(|right| row(right, ""));
+    let bind = [row(rights::to_bind(["view".to_owned()]), "")];
+    let at_home = rights::at_home().into_iter().map(|right| row(right, ", in its own namespace"));
+    let rows = everywhere.chain(bind).chain(at_home);
+    check_section("docs/operations.md", "rights", &table(&["API group", "Resource", "Verbs", "For"], rows));
 }
 
 #[test]

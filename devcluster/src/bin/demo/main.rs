@@ -23,8 +23,8 @@ struct Arguments {
     /// Leave everything running at the end, until Ctrl-C, and print the KUBECONFIG to use
     #[arg(long)]
     keep: bool,
-    /// Use the cluster of this kubeconfig instead of a local control plane. The demo installs the custom resource
-    /// definitions and a `ClusterRole` there, and makes and deletes the project pf-872
+    /// Use the cluster of this kubeconfig instead of a local control plane. The demo installs the chart
+    /// there, and makes and deletes the project pf-872
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -84,7 +84,7 @@ fn demo(arguments: &Arguments) -> Result<(), Failure> {
         (None, None) => return Err(Failure::Step("there is no cluster".to_owned())),
     };
     let files = local.as_ref().map_or_else(std::env::temp_dir, |cluster| cluster.dir().to_path_buf());
-    let stage = Stage::new(kubeconfig, &Toolbox::from_env()?.kubectl()?, &files)?;
+    let stage = Stage::new(kubeconfig, &Toolbox::from_env()?, &files)?;
     if let Some(cluster) = &local {
         stage.chapter(
             "A Kubernetes control plane",

@@ -1,4 +1,4 @@
-//! The operator as the demo runs it: a process of its own, with its own `ServiceAccount`'s rights and no more.
+//! The operator as the demo runs it: what the chart's `Deployment` says, as a process, with its `ServiceAccount`'s rights.
 
 use std::{
     fs,
@@ -21,6 +21,7 @@ use crate::{
 pub struct Operator {
     process: Supervised,
     address: SocketAddr,
+    kubeconfig: PathBuf,
     log: PathBuf,
 }
 
@@ -44,9 +45,9 @@ impl Operator {
         drop(listener);
         let log = stage.files().join("operator.log");
         let mut command = Command::new(stage.programs().join("environment-manager"));
-        command.arg("run").arg("--kubeconfig").arg(&kubeconfig);
-        command.args(["--gateway", "public=gateway-system", "--listen", &address.to_string()]);
-        let mut operator = Self { process: Supervised::spawn(&command, &log)?, address, log };
+        command.args(args_of_deployment(stage)?).arg("--kubeconfig").arg(&kubeconfig);
+        command.args(["--listen", &address.to_string()]);
+        let mut operator = Self { process: Supervised::spawn(&command, &log)?, address, kubeconfig, log };
         operator.wait_until_ready()?;
         Ok(operator)
     }
@@ -54,6 +55,11 @@ impl Operator {
     /// Where its log is.
     pub fn log(&self) -> &Path {
         &self.log
+    }
+
+    /// How it connects: as its `ServiceAccount`.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// Where it serves health and metrics.
@@ -83,6 +89,16 @@ fn is_ready(address: SocketAddr) -> bool {
     let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();
     asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
+}
+
+/// The arguments of the operator's container, but for what is a pod's: its address, and logs for machines.
+fn args_of_deployment(stage: &Stage) -> Result<Vec<String>, Failure> {
+    let args = stage.quietly(
+        "kubectl get deployment environment-manager --namespace environment-manager --output jsonpath='{.spec.template.spec.containers[0].args}'",
+    )?;
+    let args: Vec<String> = serde_json::from_str(&args)
+        .map_err(|error| Failure::Step(format!("the Deployment's arguments are not readable: {error}")))?;
+    Ok(args.into_iter().filter(|arg| !arg.starts_with("--listen") && !arg.starts_with("--log-format")).collect())
 }
 
 /// The cluster of the stage's kubeconfig, with a token of the operator's `ServiceAccount` (`TokenRequest`).

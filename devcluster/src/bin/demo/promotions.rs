@@ -3,11 +3,15 @@
 
 use serde_json::{Value, json};
 
-use crate::{Failure, stage::Stage, story::SOON};
+use crate::{
+    Failure,
+    stage::{PEOPLE, Stage},
+    story::SOON,
+};
 
 /// Tells it.
 pub fn tell(stage: &Stage) -> Result<(), Failure> {
-    for person in ["ana", "ben"] {
+    for person in PEOPLE {
         stage.person(person)?;
     }
     publish(stage)?;
@@ -23,7 +27,7 @@ fn publish(stage: &Stage) -> Result<(), Failure> {
         "A new version is published",
         "Its status says what changed from its parent. dev follows by itself (promotion.auto).",
     );
-    stage.run("kubectl apply --server-side --filename examples/shop/releases/v2.3.1.yaml")?;
+    stage.run("KUBECONFIG=$cleo kubectl create --filename examples/shop/releases/v2.3.1.yaml")?;
     stage.run("kubectl penv diff v1.4.3 v2.3.1 --namespace pf-872")?;
     released(stage, "dev", "v2.3.1")?;
     stage.run("kubectl get promo --namespace pf-872")?;
@@ -46,16 +50,23 @@ fn to_staging(stage: &Stage) -> Result<(), Failure> {
         ],
         "flags": [{"name": "DARK_MODE", "enabled": true}],
     }}});
-    stage.run(&format!("kubectl patch penv staging --namespace pf-872 --type merge --patch '{patch}'"))?;
+    stage.run(&format!(
+        "KUBECONFIG=$cleo kubectl patch penv staging --namespace pf-872 --type merge --patch '{patch}'"
+    ))?;
     stage.run(
-        "KUBECONFIG=$ana kubectl penv promote staging --from dev --reason 'September release' --namespace pf-872",
+        "KUBECONFIG=$cleo kubectl penv promote staging --from dev --reason 'September release' --namespace pf-872",
     )?;
     stage.run(&report("staging", &revision(stage, "staging")?, "Succeeded", ""))?;
     Ok(())
 }
 
 fn waiting(stage: &Stage) -> Result<(), Failure> {
-    stage.chapter("Promote it to production", "Production asks for more, and says what it waits for.");
+    stage.chapter("Promote it to production", "A builder may not; the API server says which right is missing.");
+    stage.refused(
+        "KUBECONFIG=$cleo kubectl penv promote production --from staging --namespace pf-872",
+        "the verb promote on platformenvironments/production in pf-872 is missing",
+    )?;
+    stage.note("\nWho manages releases may. Production asks for more than staging, and says what it waits for:");
     stage.run("KUBECONFIG=$ana kubectl penv promote production --from staging --variable API_KEY --name to-production --reason 'September release' --no-wait --namespace pf-872")?;
     stage.run_until("kubectl get promo to-production --namespace pf-872", "v2.3.1")?;
     stage.run(&gates("to-production"))?;
@@ -69,6 +80,20 @@ fn waiting(stage: &Stage) -> Result<(), Failure> {
     stage.refused(
         "KUBECONFIG=$ana kubectl penv confirm to-production --namespace pf-872",
         "somebody else has to confirm it",
+    )?;
+    stage.note("\nNor can she say it in his name, or write the answer herself:");
+    let digest = stage
+        .quietly("kubectl get promo to-production --namespace pf-872 --output jsonpath='{.status.plan.digest}'")?;
+    let forged = json!({"spec": {"confirmations": [{"user": "ben", "digest": digest}]}});
+    stage.refused(
+        &format!(
+            "KUBECONFIG=$ana kubectl patch promo to-production --namespace pf-872 --type merge --patch '{forged}'"
+        ),
+        "ana cannot confirm in the name of ben",
+    )?;
+    stage.refused(
+        r#"KUBECONFIG=$argocd kubectl patch penv production --namespace pf-872 --subresource status --type merge --patch '{"status":{"release":{"version":"v9.9.9"}}}'"#,
+        "argocd may not change it",
     )
 }
 
@@ -96,7 +121,7 @@ fn taken_back(stage: &Stage) -> Result<(), Failure> {
         "A bad version",
         "v2.4.0 goes the same way, with a flag of its own. In production its deployment fails.",
     );
-    stage.run("kubectl apply --server-side --filename examples/shop/releases/v2.4.0.yaml")?;
+    stage.run("KUBECONFIG=$cleo kubectl create --filename examples/shop/releases/v2.4.0.yaml")?;
     stage.note("\nIt requires a flag that dev does not have, and the promotion says so:");
     stage.run_until(
         "kubectl get promo dev-auto-v2.4.0 --namespace pf-872 --output jsonpath='{.status.waitingFor}'; echo",
@@ -170,24 +195,26 @@ fn report(environment: &str, revision: &str, state: &str, message: &str) -> Stri
     // A merge patch keeps what it does not name, so the message is named even if there is none.
     let message = (!message.is_empty()).then_some(message);
     let revision = revision.parse::<u32>().unwrap_or_default();
-    let report = json!({"revision": revision, "state": state, "reportedBy": "argocd", "message": message});
+    let report = json!({"revision": revision, "state": state, "message": message});
     let patch = json!({"status": {"deployment": report}});
-    format!("kubectl patch penv {environment} --subresource status --namespace pf-872 --type merge --patch '{patch}'")
+    format!(
+        "KUBECONFIG=$argocd kubectl patch penv {environment} --subresource status --namespace pf-872 --type merge --patch '{patch}'"
+    )
 }
 
-/// What somebody types who validated the version. Each has a field manager of their own, so that none takes another's result
-/// away.
+/// What ci types when it has validated the version. Each validation has a field manager of its own, so that none takes another's
+/// result away.
 fn validation(stage: &Stage, version: &str, name: &str) -> Result<String, Failure> {
     let digest = stage
         .quietly(&format!("kubectl get pver {version} --namespace pf-872 --output jsonpath='{{.status.digest}}'"))?;
     let now = stage.quietly("date --utc +%Y-%m-%dT%H:%M:%SZ")?;
-    let result = json!({"name": name, "result": "Passed", "digest": digest, "reporter": format!("{name}-checker"), "at": now.trim()});
+    let result = json!({"name": name, "result": "Passed", "digest": digest, "reporter": "ci", "at": now.trim()});
     let status = json!({
         "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformVersion",
         "metadata": {"name": version, "namespace": "pf-872"}, "status": {"validations": [result]},
     });
     Ok(format!(
-        "echo '{status}' | kubectl apply --server-side --subresource status --field-manager {name}-checker --filename -"
+        "echo '{status}' | KUBECONFIG=$ci kubectl apply --server-side --subresource status --field-manager {name}-checker --filename -"
     ))
 }
 

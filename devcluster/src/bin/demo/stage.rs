@@ -9,10 +9,13 @@ use std::{
     time::Duration,
 };
 
-use devcluster::wait_until;
+use devcluster::{Toolbox, wait_until};
 use tempfile::TempDir;
 
 use crate::Failure;
+
+/// Who acts in the story: ana and ben manage releases, cleo builds, argocd deploys, ci validates.
+pub const PEOPLE: [&str; 5] = ["ana", "ben", "cleo", "argocd", "ci"];
 
 /// The stage: a kubeconfig, the programs on the PATH, and the repository as the current directory.
 pub struct Stage {
@@ -23,16 +26,17 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A stage on this cluster. The programs are this `kubectl`, and the ones that were built beside the demo.
+    /// A stage on this cluster. The programs are `kubectl`, `helm`, and the ones that were built beside the demo.
     ///
     /// Its files lie below `parent`: what is there goes with the control plane, also when the demo is killed.
-    pub fn new(kubeconfig: PathBuf, kubectl: &Path, parent: &Path) -> Result<Self, Failure> {
+    pub fn new(kubeconfig: PathBuf, tools: &Toolbox, parent: &Path) -> Result<Self, Failure> {
         let files = TempDir::with_prefix_in("demo-", parent).map_err(Failure::io("make a temporary folder"))?;
         let programs = files.path().join("bin");
         fs::create_dir(&programs).map_err(Failure::io("make a folder for programs"))?;
         let built = built_programs()?;
         let links = [
-            ("kubectl", kubectl.to_path_buf()),
+            ("kubectl", tools.kubectl()?),
+            ("helm", tools.helm()?),
             ("environment-manager", built.join("environment-manager")),
             ("kubectl-penv", built.join("kubectl-penv")),
         ];
@@ -145,9 +149,10 @@ impl Stage {
             .args(["-c", command])
             .current_dir(repository())
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("ana", self.kubeconfig_of("ana"))
-            .env("ben", self.kubeconfig_of("ben"))
             .env("PATH", env::join_paths(path).unwrap_or_default());
+        for person in PEOPLE {
+            shell.env(person, self.kubeconfig_of(person));
+        }
         shell
     }
 

@@ -7,14 +7,27 @@ use crate::{Failure, operator::Operator, promotions, stage::Stage};
 /// How long a step of the story may take.
 pub const SOON: &str = "--timeout 60s";
 
-/// Installs the kinds and the operator's rights, and starts it.
+/// Installs the chart, and starts the operator as its `Deployment` says.
 pub fn install(stage: &Stage) -> Result<Operator, Failure> {
-    stage.chapter("Install", "The kinds, a ServiceAccount for the operator, and the rights that it needs: no more.");
-    stage.run("environment-manager crds | kubectl apply --server-side --filename -")?;
-    stage.run("kubectl wait --for condition=Established --timeout 60s --filename crds")?;
-    stage.run("environment-manager rbac | kubectl apply --server-side --filename -")?;
+    stage.chapter(
+        "Install",
+        "Kinds, operator, roles for people, and the policies by which the API server says who may do what. No webhook.",
+    );
+    stage.run(
+        "helm upgrade --install environment-manager charts/environment-manager --namespace environment-manager --create-namespace --set operator.gateways.public=gateway-system",
+    )?;
+    stage.run("kubectl get clusterroles --selector app.kubernetes.io/name=environment-manager")?;
+    stage.run("kubectl get validatingadmissionpolicies,mutatingadmissionpolicies")?;
     let operator = Operator::start(stage)?;
-    stage.note(&format!("The operator runs with that ServiceAccount's token and answers at {}", operator.url()));
+    stage.note(&format!(
+        "\nThere is no node here that could run the Deployment's pods. The demo runs the container's command as a process, with a \
+         token of its ServiceAccount; it answers at {}. What it may do:",
+        operator.url()
+    ));
+    stage.run(&format!(
+        "environment-manager check --namespace environment-manager --kubeconfig {}",
+        operator.kubeconfig().display()
+    ))?;
     stage.run("kubectl auth can-i get secrets --all-namespaces --as system:serviceaccount:environment-manager:environment-manager || true")?;
     Ok(operator)
 }
@@ -37,6 +50,7 @@ pub fn clean_up(stage: &Stage) -> Result<(), Failure> {
     stage.chapter("Clean up", "");
     stage.run(&format!("kubectl delete penv --all --namespace pf-872 {SOON}"))?;
     stage.run("kubectl delete namespace pf-872 pf-872--production --ignore-not-found")?;
+    stage.run("helm uninstall environment-manager --namespace environment-manager")?;
     Ok(())
 }
 
