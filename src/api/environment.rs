@@ -134,11 +134,11 @@ impl EnvironmentClass {
 pub struct BaseFrom {
     /// The environment of the same project to clone: its current version and configuration come along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 60))]
+    #[schemars(length(min = 1, max = 60), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub environment: Option<String>,
     /// The PlatformVersion of the same project to start with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub version: Option<String>,
 }
 

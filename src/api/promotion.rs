@@ -103,11 +103,11 @@ pub struct PromotionSpec {
 pub struct PromotionSource {
     /// An environment of the same project: its current version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 60))]
+    #[schemars(length(min = 1, max = 60), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub environment: Option<String>,
     /// A PlatformVersion of the same project, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub version: Option<String>,
     /// Roll back: a revision of the target, whose version and configuration are restored together.
     #[serde(default, skip_serializing_if = "Option::is_none")]

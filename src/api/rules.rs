@@ -12,7 +12,7 @@ use super::environment::EnvironmentClass;
 pub struct PromotionRules {
     /// Environments of the same project that versions may come from. Empty: from anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 60)))]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 60), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub from: Vec<String>,
     /// Promote by itself what a from environment has deployed; without from, each newly published version that satisfies
@@ -53,7 +53,7 @@ pub struct PromotionRules {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Requirement {
     /// The environment, of the same project.
-    #[schemars(length(min = 1, max = 60))]
+    #[schemars(length(min = 1, max = 60), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub environment: String,
     /// For how long it must have been healthy there without a break, for example 1h (0s to 8760h). Left out: a moment is
     /// enough.

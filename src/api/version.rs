@@ -56,7 +56,7 @@ pub struct PlatformVersionSpec {
     pub version: String,
     /// The version that this one was made from, by name: status.diff compares with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub parent: Option<String>,
     /// What an environment must have in its configuration before this version may come in.
     #[serde(default, skip_serializing_if = "Option::is_none")]

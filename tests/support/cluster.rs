@@ -85,6 +85,11 @@ impl Cluster {
         }
     }
 
+    /// What was asked of the API server, a line of JSON each.
+    pub fn audit_log(&self) -> PathBuf {
+        self.plane.audit_log()
+    }
+
     /// Where the control plane keeps its files.
     pub fn dir(&self) -> &Path {
         self.plane.dir()

@@ -101,6 +101,11 @@ impl Operator {
         self.process.kill_hard().unwrap();
     }
 
+    /// Waits until it ends by itself.
+    pub fn wait_end(mut self) -> ExitStatus {
+        eventually("the operator to end", || self.process.try_wait().unwrap())
+    }
+
     /// Ends it as Kubernetes does.
     pub fn terminate(mut self) -> ExitStatus {
         self.process.terminate();

@@ -44,6 +44,8 @@ struct Control {
     passed: Vec<String>,
     /// How many may be passed on.
     limit: usize,
+    /// Whether nothing is passed on any more.
+    cut: bool,
     /// Whether a write was held.
     holding: bool,
     /// How many of those passed on have no answer yet.
@@ -64,6 +66,7 @@ impl Proxy {
             project: format!("/namespaces/{project}"),
             passed: vec![],
             limit: usize::MAX,
+            cut: false,
             holding: false,
             unanswered: 0,
         };
@@ -98,6 +101,11 @@ impl Proxy {
         let mut control = self.control();
         control.limit = usize::MAX;
         control.holding = false;
+    }
+
+    /// From now on nothing is passed on, reads and renewals included, and nothing is answered.
+    pub fn cut(&self) {
+        self.control().cut = true;
     }
 
     /// Waits until a write is held, and all that were passed on before it are answered.
@@ -180,6 +188,9 @@ enum Pass {
 fn admit(control: &Mutex<Control>, request: &Request) -> Option<Pass> {
     let path = request.uri().path();
     let mut control = lock(control);
+    if control.cut {
+        return None;
+    }
     if request.method() == "GET" || path.contains("/events") || !path.contains(&control.project) {
         return Some(Pass::Freely);
     }

@@ -57,6 +57,7 @@ pub fn path(kind: &str, namespace: &str) -> String {
         "limitrange" => ("api/v1", "limitranges"),
         "networkpolicy" => ("apis/networking.k8s.io/v1", "networkpolicies"),
         "rolebinding" => ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+        "lease" => ("apis/coordination.k8s.io/v1", "leases"),
         "event" => ("apis/events.k8s.io/v1", "events"),
         "penv" => ("apis/platform.puraify.app/v1alpha1", "platformenvironments"),
         "pver" => ("apis/platform.puraify.app/v1alpha1", "platformversions"),

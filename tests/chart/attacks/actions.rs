@@ -1,0 +1,557 @@
+//! What is tried, and which rights it needs.
+
+use environment_manager::api::Digest;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{actors::Actor, requests::Asked};
+use crate::support::{Project, eventually};
+
+/// In a body: the name of whoever asks.
+const ME: &str = "$ME";
+
+/// What should come of an action.
+#[derive(Clone, Debug)]
+pub enum Allowed {
+    Yes,
+    /// RBAC does not let it through to the policies.
+    NotByRbac,
+    /// Refused in one of these words.
+    Refused(Vec<String>),
+}
+
+/// One thing to try.
+#[derive(Clone, Debug)]
+pub struct Action {
+    pub what: &'static str,
+    request: Asked,
+    /// What RBAC asks for: a verb and a resource.
+    rbac: (&'static str, &'static str),
+    needs: Vec<Need>,
+}
+
+/// What it takes beyond RBAC, and what the API server says where it is missing.
+#[derive(Clone, Debug)]
+enum Need {
+    /// This verb on this object.
+    Verb(&'static str, &'static str, &'static str, &'static str),
+    /// To be this user, or to have this verb on this environment.
+    UserOrVerb(String, &'static str, &'static str, &'static str),
+    /// To be this user.
+    User(String, &'static str),
+    /// To be somebody else.
+    NotUser(String, &'static str),
+    /// To be a person.
+    Person(&'static str),
+    /// Nobody may.
+    Never(&'static str),
+}
+
+/// What is there when the actors come.
+pub struct Scene {
+    namespace: String,
+    author: String,
+    other: String,
+    /// The digest of the plan of the promotion `p`.
+    plan: String,
+    /// What the manager said to the promotion `confirmed`.
+    confirmed: Value,
+    digest: String,
+    validations: Vec<Value>,
+    revision: Value,
+}
+
+/// A project with three environments, two promotions into production, and results of validations.
+pub fn scene(project: &Project, actors: &[Actor]) -> Scene {
+    let user = |name: &str| actors.iter().find(|actor| actor.name == name).unwrap().user.clone();
+    let (author, other) = (user("author"), user("manager"));
+    project.version("v1.0.0");
+    project.version("v1.1.0");
+    for (name, class) in [("dev", "Development"), ("staging", "Staging")] {
+        project.environment(name).class(class).starting_with("v1.0.0").ready();
+    }
+    let rules = json!({"confirmations": {"required": 2}});
+    let production = project.environment("production").class("Production").starting_with("v1.0.0");
+    let production = production.with("promotion", rules).ready();
+    production.deployed();
+    project.validate("v1.0.0", "schema", "Passed");
+    let kubectl = |name: &str| project.cluster().kubectl_as(project.cluster().plane().person(name, &[]).unwrap());
+    for name in ["p", "confirmed"] {
+        let spec = json!({"target": "production", "source": {"version": "v1.1.0"}});
+        let manifest = crate::support::Promotion::manifest(project, name, &spec);
+        kubectl(&author).create(&manifest.to_string()).unwrap();
+        project.existing_promotion(name).wait_for("a plan", |status| status.plan.is_some());
+    }
+    let digest = |name: &str| project.existing_promotion(name).status().plan.unwrap().digest.to_string();
+    let (plan, confirmed) = (digest("p"), json!({"user": other, "digest": digest("confirmed")}));
+    let patch = json!({"spec": {"confirmations": [confirmed]}}).to_string();
+    let args =
+        ["patch", "promo", "confirmed", "--namespace", project.namespace(), "--type", "merge", "--patch", &patch];
+    kubectl(&other).run(args).unwrap();
+    let get = |kind: &str, name: &str| project.cluster().get(kind, project.namespace(), name);
+    let version = eventually("the result of the validation", || {
+        get("pver", "v1.0.0").filter(|version| version["status"]["validations"].is_array())
+    });
+    Scene {
+        namespace: project.namespace().to_owned(),
+        author,
+        other,
+        plan,
+        confirmed,
+        digest: version["status"]["digest"].as_str().unwrap().to_owned(),
+        validations: version["status"]["validations"].as_array().unwrap().clone(),
+        revision: get("erev", "dev-1").unwrap(),
+    }
+}
+
+impl Action {
+    /// What the rights say of this actor.
+    pub fn expected(&self, actor: &Actor) -> Allowed {
+        let (verb, resource) = self.rbac;
+        if !actor.may(verb, resource, "") {
+            return Allowed::NotByRbac;
+        }
+        let missing: Vec<String> =
+            self.needs.iter().filter_map(|need| need.missing(actor)).map(str::to_owned).collect();
+        if missing.is_empty() { Allowed::Yes } else { Allowed::Refused(missing) }
+    }
+
+    /// Whether nobody may.
+    pub fn never(&self) -> bool {
+        self.needs.iter().any(|need| matches!(need, Need::Never(_)))
+    }
+
+    /// As this actor asks for it.
+    pub fn request(&self, actor: &Actor) -> Asked {
+        let body = self.request.body.to_string().replace(ME, &actor.user);
+        Asked { body: serde_json::from_str(&body).unwrap(), ..self.request.clone() }
+    }
+
+    fn needs(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    /// The verb on an environment.
+    fn right(self, verb: &'static str, environment: &'static str, words: &'static str) -> Self {
+        self.needs(Need::Verb(verb, "platformenvironments", environment, words))
+    }
+
+    fn nobody(self, words: &'static str) -> Self {
+        self.needs(Need::Never(words))
+    }
+}
+
+impl Need {
+    fn missing(&self, actor: &Actor) -> Option<&'static str> {
+        let (holds, words) = match self {
+            Self::Verb(verb, resource, name, words) => (actor.may(verb, resource, name), words),
+            Self::UserOrVerb(user, verb, name, words) => {
+                (actor.user == *user || actor.may(verb, "platformenvironments", name), words)
+            }
+            Self::User(user, words) => (actor.user == *user, words),
+            Self::NotUser(user, words) => (actor.user != *user, words),
+            Self::Person(words) => (!actor.user.starts_with("system:serviceaccount:"), words),
+            Self::Never(words) => (false, words),
+        };
+        (!holds).then_some(*words)
+    }
+}
+
+/// All that is tried.
+pub fn all(scene: &Scene) -> Vec<Action> {
+    [
+        asking(scene),
+        confirming(scene),
+        changing(scene),
+        environments(scene),
+        reporting(scene),
+        history(scene),
+        namespaces(scene),
+    ]
+    .concat()
+}
+
+impl Scene {
+    fn path(&self, resource: &str) -> String {
+        let (kind, rest) = resource.split_once('/').unwrap_or((resource, ""));
+        let path = format!("/apis/platform.puraify.app/v1alpha1/namespaces/{}/{kind}", self.namespace);
+        if rest.is_empty() { path } else { format!("{path}/{rest}") }
+    }
+
+    fn create(&self, what: &'static str, resource: &'static str, kind: &str, name: &str, spec: Value) -> Action {
+        self.create_with(what, resource, kind, json!({"name": name}), spec)
+    }
+
+    fn create_with(
+        &self,
+        what: &'static str,
+        resource: &'static str,
+        kind: &str,
+        metadata: Value,
+        spec: Value,
+    ) -> Action {
+        let body =
+            json!({"apiVersion": "platform.puraify.app/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
+        let request = Asked { method: Method::POST, path: self.path(resource), content_type: "application/json", body };
+        Action { what, request, rbac: ("create", resource), needs: vec![] }
+    }
+
+    /// A merge patch of an object, or of its status.
+    fn patch(&self, what: &'static str, resource: &'static str, name: &str, body: Value) -> Action {
+        let path = match resource.split_once('/') {
+            Some((kind, subresource)) => format!("{}/{name}/{subresource}", self.path(kind)),
+            None => format!("{}/{name}", self.path(resource)),
+        };
+        let request = Asked { method: Method::PATCH, path, content_type: "application/merge-patch+json", body };
+        Action { what, request, rbac: ("patch", resource), needs: vec![] }
+    }
+
+    fn delete(&self, what: &'static str, resource: &'static str, name: &str) -> Action {
+        let path = format!("{}/{name}", self.path(resource));
+        let request = Asked { method: Method::DELETE, path, content_type: "application/json", body: Value::Null };
+        Action { what, request, rbac: ("delete", resource), needs: vec![] }
+    }
+
+    fn promotion(&self, what: &'static str, spec: Value) -> Action {
+        self.create(what, "promotions", "Promotion", "try", spec)
+    }
+
+    fn confirm(&self, what: &'static str, name: &str, confirmations: Value) -> Action {
+        self.patch(what, "promotions", name, json!({"spec": {"confirmations": confirmations}}))
+    }
+}
+
+const PROMOTE: &str = "the verb promote on platformenvironments/";
+const ROLLBACK: &str = "the verb rollback on platformenvironments/production";
+const OVERRIDE: &str = "the verb override on platformenvironments/production";
+const GOVERN: &str = "the verb govern on platformenvironments/";
+
+fn asking(scene: &Scene) -> Vec<Action> {
+    let version = json!({"version": "v1.1.0"});
+    let to = |target: &str| json!({"target": target, "source": version});
+    let with = |mut spec: Value, field: &str, value: Value| {
+        spec[field] = value;
+        spec
+    };
+    let back = json!({"target": "production", "source": {"revision": 1}});
+    let noted = |what, key: &str, value: &str| {
+        let metadata = json!({"name": "try", "annotations": {key: value}});
+        scene.create_with(what, "promotions", "Promotion", metadata, to("dev")).right("promote", "dev", PROMOTE)
+    };
+    vec![
+        scene.promotion("promote into dev", to("dev")).right("promote", "dev", PROMOTE),
+        scene.promotion("promote into staging", to("staging")).right("promote", "staging", PROMOTE),
+        scene.promotion("promote into production", to("production")).right("promote", "production", PROMOTE),
+        scene.promotion("promote into what is not there", to("nowhere")).right("promote", "nowhere", PROMOTE),
+        scene
+            .promotion(
+                "release pending configuration",
+                json!({"target": "production", "source": {"pendingConfig": true}}),
+            )
+            .right("promote", "production", PROMOTE),
+        scene.promotion("roll back production", back.clone()).right("rollback", "production", ROLLBACK),
+        scene
+            .promotion("roll back production at once", with(back, "emergency", json!(true)))
+            .right("rollback", "production", ROLLBACK)
+            .right("override", "production", OVERRIDE),
+        scene
+            .promotion("lift a veto", with(to("production"), "liftVeto", json!(true)))
+            .right("promote", "production", PROMOTE)
+            .right("override", "production", OVERRIDE),
+        scene.promotion("have it worked out only", with(to("production"), "dryRun", json!(true))),
+        scene
+            .promotion("bring a confirmation along", with(to("dev"), "confirmations", json!([scene.confirmed])))
+            .right("promote", "dev", PROMOTE)
+            .nobody("a promotion is created without"),
+        noted("say that somebody else asks", "platform.puraify.app/created-by", "somebody else")
+            .nobody("created-by is somebody else"),
+        noted("say that the operator asks", "platform.puraify.app/created-by", "environment-manager")
+            .nobody("created-by is environment-manager"),
+        noted("say who asks, truly", "platform.puraify.app/created-by", ME),
+        noted("say that somebody else changed it", "platform.puraify.app/changed-by", "somebody else")
+            .nobody("changed-by is somebody else"),
+        noted("say that a rule asks", "platform.puraify.app/auto", "true").nobody("the operator's own"),
+        noted("say that it has ended", "platform.puraify.app/ended", "Cancelled").nobody("the operator's own"),
+        scene.promotion("another project's target", to("../other/production")).nobody("spec.target"),
+        scene
+            .promotion("another project's source", json!({"target": "dev", "source": {"environment": "other/staging"}}))
+            .nobody("spec.source.environment"),
+        scene
+            .promotion("another project's version", json!({"target": "dev", "source": {"version": "../other/v1"}}))
+            .nobody("spec.source.version"),
+        scene.promotion("a giant", with(to("dev"), "reason", json!("x".repeat(100_000)))).nobody("Too long"),
+        scene
+            .promotion("more than anybody can send", with(to("dev"), "reason", json!("x".repeat(4 << 20))))
+            .nobody("too large"),
+    ]
+}
+
+fn confirming(scene: &Scene) -> Vec<Action> {
+    let yes = |user: &str, digest: &str| json!({"user": user, "digest": digest});
+    let old = Digest::of(b"another plan").to_string();
+    let confirm = |what, digest: &str| {
+        scene
+            .confirm(what, "p", json!([yes(ME, digest)]))
+            .right("confirm", "production", "the verb confirm on platformenvironments/production")
+            .needs(Need::NotUser(scene.author.clone(), "somebody else has to confirm it"))
+            .needs(Need::Person("is a ServiceAccount"))
+    };
+    vec![
+        confirm("confirm", &scene.plan),
+        confirm("confirm another plan", &old).nobody("not that of the plan as it is now"),
+        scene
+            .confirm("confirm as the manager", "p", json!([yes(&scene.other, &scene.plan)]))
+            .needs(Need::User(scene.other.clone(), "in the name of"))
+            .right("confirm", "production", "the verb confirm on platformenvironments/production"),
+        scene
+            .confirm("confirm as somebody who is not there", "p", json!([yes("zoe", &scene.plan)]))
+            .nobody("in the name of zoe"),
+        scene
+            .confirm("confirm as two", "p", json!([yes(ME, &scene.plan), yes("zoe", &scene.plan)]))
+            .nobody("in the name of zoe"),
+        scene
+            .confirm("confirm beside another", "confirmed", json!([scene.confirmed, yes(ME, &old)]))
+            .right("confirm", "production", "the verb confirm")
+            .needs(Need::NotUser(scene.author.clone(), "somebody else has to confirm it"))
+            .needs(Need::Person("is a ServiceAccount"))
+            .nobody("not that of the plan"),
+        scene.confirm("take a confirmation back", "confirmed", json!([])).nobody("only ever added"),
+        scene.confirm("change a confirmation", "confirmed", json!([yes(&scene.other, &old)])).nobody("only ever added"),
+    ]
+}
+
+/// Changes of a promotion that is there, in every way that there is.
+fn changing(scene: &Scene) -> Vec<Action> {
+    let immutable = "cannot be changed";
+    let other = json!({"target": "dev", "source": {"version": "v1.1.0"}});
+    let whole = json!({
+        "apiVersion": "platform.puraify.app/v1alpha1", "kind": "Promotion",
+        "metadata": {"name": "p", "namespace": scene.namespace}, "spec": other,
+    });
+    let mut replaced = scene.patch("another target, by replace", "promotions", "p", whole.clone()).nobody("");
+    replaced.request.method = Method::PUT;
+    replaced.request.content_type = "application/json";
+    replaced.rbac = ("update", "promotions");
+    let mut applied = scene.patch("another target, by apply", "promotions", "p", whole).nobody("");
+    applied.request.content_type = "application/apply-patch+yaml";
+    applied.request.path.push_str("?fieldManager=attack&force=true");
+    vec![
+        scene.patch("another target", "promotions", "p", json!({"spec": other})).nobody(immutable),
+        replaced,
+        applied,
+        scene.patch("another reason", "promotions", "p", json!({"spec": {"reason": "other"}})).nobody(immutable),
+        scene.patch("cancel", "promotions", "p", json!({"spec": {"cancel": true}})).needs(Need::UserOrVerb(
+            scene.author.clone(),
+            "promote",
+            "production",
+            "may not cancel it",
+        )),
+        scene
+            .patch(
+                "another author",
+                "promotions",
+                "p",
+                json!({"metadata": {"annotations": {"platform.puraify.app/created-by": ME}}}),
+            )
+            .needs(Need::User(scene.author.clone(), "cannot be changed")),
+        scene
+            .patch(
+                "another changer",
+                "promotions",
+                "p",
+                json!({"metadata": {"annotations": {"platform.puraify.app/changed-by": "zoe"}}}),
+            )
+            .nobody("changes with the spec only"),
+        scene
+            .patch(
+                "an end",
+                "promotions",
+                "p",
+                json!({"metadata": {"annotations": {"platform.puraify.app/ended": "Rejected"}}}),
+            )
+            .nobody("the operator's own"),
+        scene.patch("a label", "promotions", "p", json!({"metadata": {"labels": {"team": "shop"}}})),
+        scene
+            .patch("an outcome", "promotions/status", "p", json!({"status": {"phase": "Succeeded"}}))
+            .nobody("it is the operator's"),
+        scene
+            .patch("gates that passed", "promotions/status", "p", json!({"status": {"gates": []}}))
+            .nobody("it is the operator's"),
+        scene.delete("delete a promotion", "promotions", "p"),
+    ]
+}
+
+fn environments(scene: &Scene) -> Vec<Action> {
+    let create = |what, name: &str, spec| scene.create(what, "platformenvironments", "PlatformEnvironment", name, spec);
+    let edit = |what, name: &str, spec| scene.patch(what, "platformenvironments", name, json!({"spec": spec}));
+    let delete = |what, name: &str| scene.delete(what, "platformenvironments", name);
+    let preview =
+        |base: &str| json!({"class": "Preview", "ttl": "1h", "config": {}, "baseFrom": {"environment": base}});
+    let lax = json!({"promotion": {"confirmations": null}});
+    vec![
+        create("a new environment", "qa", json!({"class": "Development", "config": {}})),
+        create("a new production", "other", json!({"class": "Production", "config": {}}))
+            .right("govern", "other", GOVERN),
+        create("clone dev", "qa", preview("dev")).right("clone", "dev", "the verb clone on platformenvironments/dev"),
+        create("clone production", "qa", preview("production")).right(
+            "clone",
+            "production",
+            "the verb clone on platformenvironments/production",
+        ),
+        create("clone another project's", "qa", preview("other/production")).nobody("spec.baseFrom.environment"),
+        create("a name with two hyphens", "a--b", json!({"class": "Development", "config": {}})).nobody("two hyphens"),
+        create("a name that is a path", "../b", json!({"class": "Development", "config": {}})).nobody(""),
+        edit(
+            "production's configuration",
+            "production",
+            json!({"config": {"flags": [{"name": "F", "enabled": true}]}}),
+        ),
+        edit("production's rules", "production", lax.clone()).right("govern", "production", GOVERN),
+        edit("staging's rules", "staging", json!({"promotion": {"from": ["dev"]}})).right("govern", "staging", GOVERN),
+        edit("dev's rules", "dev", json!({"promotion": {"auto": true}})),
+        edit("production's isolation", "production", json!({"isolation": {"network": {"internet": true}}})).right(
+            "govern",
+            "production",
+            GOVERN,
+        ),
+        edit("production's history", "production", json!({"revisionHistoryLimit": 2})).right(
+            "govern",
+            "production",
+            GOVERN,
+        ),
+        edit("production's end", "production", json!({"deletionPolicy": "Retain"})).right(
+            "govern",
+            "production",
+            GOVERN,
+        ),
+        edit("another class", "production", json!({"class": "Development"})).nobody("class cannot be changed"),
+        edit("another base", "dev", json!({"baseFrom": {"environment": "production"}})).nobody("baseFrom"),
+        delete("delete production", "production").right("govern", "production", GOVERN),
+        delete("delete staging", "staging").right("govern", "staging", GOVERN),
+        delete("delete dev", "dev"),
+        scene
+            .patch("strip the finalizer", "platformenvironments", "dev", json!({"metadata": {"finalizers": null}}))
+            .right("govern", "dev", GOVERN),
+        scene
+            .patch(
+                "another creator",
+                "platformenvironments",
+                "dev",
+                json!({"metadata": {"annotations": {"platform.puraify.app/created-by": ME}}}),
+            )
+            .needs(Need::User("admin".to_owned(), "cannot be changed")),
+    ]
+}
+
+fn reporting(scene: &Scene) -> Vec<Action> {
+    let deployment = |what, report: Value| {
+        let body = json!({"status": {"deployment": report}});
+        scene.patch(what, "platformenvironments/status", "dev", body).right("report", "dev", "the verb report")
+    };
+    let of = |name: &str, reporter: &str| json!({"name": name, "result": "Passed", "digest": scene.digest, "reporter": reporter, "at": "2026-01-01T00:00:00Z"});
+    let validations = |what, results: Vec<Value>| {
+        let body = json!({"status": {"validations": results}});
+        let action = scene.patch(what, "platformversions/status", "v1.0.0", body);
+        action.needs(Need::Verb("validate", "platformversions", "v1.0.0", "the verb validate"))
+    };
+    let mut forged = scene.validations.clone();
+    forged[0]["result"] = json!("Failed");
+    let status = |what, field: &str, value: Value| {
+        scene.patch(what, "platformenvironments/status", "dev", json!({"status": {field: value}}))
+    };
+    vec![
+        deployment("report", json!({"revision": 1, "state": "Succeeded"})),
+        deployment("report by name", json!({"revision": 1, "state": "Failed", "reportedBy": ME})),
+        deployment("report as another", json!({"revision": 1, "state": "Succeeded", "reportedBy": "zoe"}))
+            .nobody("reportedBy: you are"),
+        status("take a report back", "deployment", Value::Null).right("report", "dev", "the verb report"),
+        status("another phase", "phase", json!("Degraded")).nobody("it is the operator's"),
+        status("another release", "release", json!({"version": "v9.9.9"})).nobody("it is the operator's"),
+        status("no conditions", "conditions", json!([])).nobody("it is the operator's"),
+        validations("validate", [&scene.validations[..], &[of("e2e", ME)]].concat()),
+        validations("validate as another", [&scene.validations[..], &[of("e2e", "zoe")]].concat())
+            .nobody("in the name of zoe"),
+        validations("turn another's result", forged).nobody("in the name of ci"),
+        validations("take another's result away", vec![]).nobody("to take back"),
+        scene
+            .patch(
+                "another digest",
+                "platformversions/status",
+                "v1.0.0",
+                json!({"status": {"digest": Digest::of(b"x")}}),
+            )
+            .nobody("it is the operator's"),
+        scene
+            .patch("another content", "platformversions", "v1.0.0", json!({"spec": {"content": {"flows": null}}}))
+            .nobody("immutable"),
+        scene.create(
+            "publish a version",
+            "platformversions",
+            "PlatformVersion",
+            "v9.0.0",
+            json!({"version": "v9.0.0", "content": {"flows": {"A": Digest::of(b"a")}}}),
+        ),
+    ]
+}
+
+fn history(scene: &Scene) -> Vec<Action> {
+    let alone = "the history is written by the operator alone";
+    let mut next = scene.revision["spec"].clone();
+    next["revision"] = json!(2);
+    let revisions = "environmentrevisions";
+    vec![
+        scene.create("forge the next revision", revisions, "EnvironmentRevision", "dev-2", next).nobody(alone),
+        scene.patch("label a revision", revisions, "dev-1", json!({"metadata": {"labels": {"a": "b"}}})).nobody(alone),
+        scene
+            .patch("hold a revision", revisions, "dev-1", json!({"metadata": {"finalizers": ["example.com/held"]}}))
+            .nobody(alone),
+        scene
+            .patch("rewrite a revision", revisions, "dev-1", json!({"spec": {"actor": "zoe"}}))
+            .nobody("history cannot be changed"),
+        scene.delete("delete a revision", revisions, "dev-1").nobody(alone),
+        scene
+            .patch(
+                "another outcome",
+                "environmentrevisions/status",
+                "dev-1",
+                json!({"status": {"deployment": {"state": "Succeeded"}}}),
+            )
+            .nobody("it is the operator's"),
+    ]
+}
+
+fn namespaces(scene: &Scene) -> Vec<Action> {
+    let project = &scene.namespace;
+    let managed = format!("{project}--dev");
+    let ask = |what, method: Method, path: String, body: Value, rbac: (&'static str, &'static str)| {
+        let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+        let request = Asked { method, path: format!("/api/v1/namespaces{path}"), content_type, body };
+        Action { what, request, rbac, needs: vec![] }
+    };
+    let patch = |what, name: &str, body| ask(what, Method::PATCH, format!("/{name}"), body, ("patch", "namespaces"));
+    let labels = |key: &str, value: Value| json!({"metadata": {"labels": {key: value}}});
+    let squat = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": format!("{project}--squat"), "labels": {"platform.puraify.app/environment-uid": "1"}}});
+    let own = "the operator alone writes them";
+    let register = Need::Verb("register", "projects", "", "the verb register");
+    vec![
+        ask("a namespace with our mark", Method::POST, String::new(), squat, ("create", "namespaces")).nobody(own),
+        patch("our mark on kube-system", "kube-system", labels("platform.puraify.app/environment-uid", json!("1")))
+            .nobody(own),
+        patch("no mark", &managed, labels("platform.puraify.app/environment-uid", Value::Null)).nobody(own),
+        patch("another class", &managed, labels("platform.puraify.app/class", json!("Production"))).nobody(own),
+        patch("another environment", &managed, labels("platform.puraify.app/environment", json!("production")))
+            .nobody(own),
+        patch(
+            "as if retained",
+            &managed,
+            json!({"metadata": {"annotations": {"platform.puraify.app/retained": "true"}}}),
+        )
+        .nobody("the operator's own"),
+        patch("a finalizer", &managed, json!({"metadata": {"finalizers": ["example.com/held"]}}))
+            .nobody("belongs to environment dev"),
+        patch("another project id", project, labels("platform.puraify.app/project-id", json!("other"))).needs(register),
+        patch("a label of their own", &managed, labels("team", json!("shop"))),
+    ]
+}

@@ -1,0 +1,234 @@
+//! The chart's life on a control plane of its own: installed from an older one, tested, upgraded, rolled back, uninstalled.
+
+use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
+
+use devcluster::{ControlPlane, Helm, Kubectl, Options};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Operator,
+    chart::{self, CHART, NAME, NAMESPACE},
+    eventually,
+};
+
+const KINDS: [&str; 4] = ["platformenvironments", "platformversions", "promotions", "environmentrevisions"];
+
+/// A control plane and its tools.
+struct World {
+    plane: ControlPlane,
+    kubectl: Kubectl,
+    helm: Helm,
+}
+
+impl World {
+    fn start(name: &str) -> Self {
+        let plane = ControlPlane::start(&Options { name: name.to_owned(), ..Options::default() }).unwrap();
+        let (kubectl, helm) = (plane.kubectl(), plane.helm().unwrap());
+        Self { plane, kubectl, helm }
+    }
+
+    fn helm(&self, args: &[&str]) -> String {
+        self.helm.run([args, &["--namespace", NAMESPACE]].concat()).unwrap()
+    }
+
+    fn operator(&self) -> Operator {
+        let kubeconfig = self.plane.service_account_kubeconfig(NAMESPACE, NAME).unwrap();
+        let args = chart::operator_args(&self.kubectl);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut operator = Operator::run(&kubeconfig, &self.plane.dir().join("logs/operator.log"), &args);
+        operator.wait_ready();
+        operator
+    }
+
+    fn environment(&self, name: &str) -> Option<Value> {
+        self.kubectl.json(["get", "penv", name, "--namespace", "pf-1"]).ok()
+    }
+
+    fn wait_ready(&self, name: &str) {
+        let args = ["wait", "--for=condition=Ready", "penv", name, "--namespace", "pf-1", "--timeout=45s"];
+        self.kubectl.run(args).unwrap();
+    }
+
+    /// What there is of the release in the whole cluster, by kind and name.
+    fn inventory(&self) -> BTreeSet<String> {
+        let list = |namespaced: &str| {
+            let args = ["api-resources", "--verbs=list", "--output=name", namespaced];
+            self.kubectl.run(args).unwrap().lines().map(str::to_owned).collect::<Vec<_>>().join(",")
+        };
+        let kinds = [list("--namespaced=true"), list("--namespaced=false")].join(",");
+        let label = format!("--selector=app.kubernetes.io/instance={NAME}");
+        let found = self.kubectl.run(["get", &kinds, "--all-namespaces", "--output=name", &label]).unwrap();
+        found.lines().map(str::to_owned).collect()
+    }
+}
+
+/// The chart as a release before this one might have been: an older number, and a kind without a field that it has now.
+///
+/// There is no released chart yet. Once there is one, it takes the place of this.
+fn older_chart(directory: &Path) -> String {
+    let older = directory.join("older");
+    let status = std::process::Command::new("cp").arg("-r").arg(CHART).arg(&older).status().unwrap();
+    assert!(status.success());
+    let edit = |file: &str, from: &str, to: &str| {
+        let path = older.join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no {from}");
+        fs::write(path, text.replacen(from, to, 1)).unwrap();
+    };
+    edit("Chart.yaml", "version: 0.1.0", "version: 0.0.9");
+    edit("files/crds.yaml", "liftVeto:", "liftVetoOfThen:");
+    edit("files/crds.yaml", " && self.liftVeto == oldSelf.liftVeto", "");
+    older.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn it_is_installed_tested_upgraded_rolled_back_and_uninstalled_and_loses_nothing() {
+    let world = World::start("lifecycle");
+    let files = tempfile::tempdir().unwrap();
+    let before = world.inventory();
+    let notes = world.helm(&["install", NAME, &older_chart(files.path()), "--create-namespace"]);
+    assert!(notes.contains("Say who may do what") && !notes.contains("has no MutatingAdmissionPolicy"), "{notes}");
+    served(&world.kubectl);
+    let operator = world.operator();
+    people_work(&world);
+
+    // Another release would serve the same projects.
+    let second =
+        world.helm.run(["install", "second", CHART, "--namespace", "other", "--create-namespace"]).unwrap_err();
+    assert!(second.to_string().contains("One operator serves all projects of a cluster"), "{second}");
+
+    let upgrade = ["upgrade", NAME, CHART, "--set", "operator.allowedClusterRoles={view,edit}", "--set", "replicas=3"];
+    world.helm(&upgrade);
+    let schema = world.kubectl.run(["get", "crd", "promotions.platform.puraify.app", "--output", "yaml"]).unwrap();
+    assert!(schema.contains("liftVeto:"), "the kinds are upgraded with the chart");
+    let role = world.kubectl.run(["get", "clusterrole", NAME, "--output", "yaml"]).unwrap();
+    assert!(role.contains("- edit\n"), "{role}");
+    assert!(operator.terminate().success());
+    let operator = world.operator();
+    let kept = world.environment("dev").unwrap();
+    assert_eq!(kept["status"]["release"]["revision"], 1, "what was stored is still there");
+    check(&world);
+
+    world.helm(&["rollback", NAME, "1"]);
+    let role = world.kubectl.run(["get", "clusterrole", NAME, "--output", "yaml"]).unwrap();
+    assert!(!role.contains("- edit\n"), "{role}");
+    world.wait_ready("dev");
+    assert!(operator.terminate().success());
+
+    let said = world.helm(&["uninstall", NAME]);
+    assert!(
+        KINDS.iter().all(|kind| said.contains(&format!("{kind}.platform.puraify.app"))),
+        "it says what it keeps: {said}"
+    );
+    let left: Vec<String> = world.inventory().difference(&before).cloned().collect();
+    let kinds = |left: &String| left.starts_with("customresourcedefinition.apiextensions.k8s.io/");
+    assert!(left.len() == 4 && left.iter().all(kinds), "{left:#?}");
+    assert!(world.environment("dev").is_some(), "and so the environments stay");
+
+    // Installed again, it takes up what it left.
+    world.helm(&["install", NAME, CHART]);
+    let _operator = world.operator();
+    world.wait_ready("dev");
+    let edit = json!({"spec": {"config": {"flags": [{"name": "F", "enabled": true}]}}}).to_string();
+    world.kubectl.run(["patch", "penv", "dev", "--namespace", "pf-1", "--type=merge", "--patch", &edit]).unwrap();
+    eventually("the edit", || world.environment("dev").filter(|dev| dev["status"]["release"]["revision"] == 2));
+}
+
+/// A cluster before Kubernetes 1.36: nothing stamps who acts, so clients have to say it, and cannot lie.
+#[test]
+fn without_mutating_admission_policies_people_say_who_they_are_and_cannot_lie() {
+    let world = World::start("fallback");
+    let rendered = world.helm(&["template", NAME, CHART, "--kube-version", "1.34.0"]);
+    assert!(!rendered.contains("MutatingAdmissionPolicy\n"));
+    world.kubectl.run(["create", "namespace", NAMESPACE]).unwrap();
+    // As Argo CD installs a chart; without the test, which is a hook.
+    let documents = rendered.split("\n---\n").filter(|document| !document.contains("helm.sh/hook: test"));
+    world.kubectl.apply(&documents.collect::<Vec<_>>().join("\n---\n")).unwrap();
+    served(&world.kubectl);
+    let _operator = world.operator();
+    world.kubectl.run(["create", "namespace", "pf-1"]).unwrap();
+    let version = |author: Option<&str>| {
+        let annotations = author.map_or(json!({}), |author| json!({"platform.puraify.app/created-by": author}));
+        let content = json!({"flows": {"A": environment_manager::api::Digest::of(b"a")}});
+        let manifest = json!({
+            "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformVersion",
+            "metadata": {"name": "v1.0.0", "namespace": "pf-1", "annotations": annotations},
+            "spec": {"version": "v1.0.0", "content": content},
+        });
+        world.kubectl.create(&manifest.to_string())
+    };
+    for wrong in [None, Some("zoe")] {
+        let refusal = version(wrong).unwrap_err().to_string();
+        assert!(refusal.contains("has to be your own user name, admin"), "{refusal}");
+    }
+    version(Some("admin")).unwrap();
+    // The operator says who it is in what it makes by itself.
+    let dev = json!({
+        "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment",
+        "metadata": {"name": "dev", "namespace": "pf-1", "annotations": {"platform.puraify.app/created-by": "admin"}},
+        "spec": {"class": "Development", "config": {}, "promotion": {"auto": true}},
+    });
+    world.kubectl.create(&dev.to_string()).unwrap();
+    eventually("a promotion by itself", || {
+        world.environment("dev").filter(|dev| dev["status"]["release"]["version"] == "v1.0.0")
+    });
+    let edit = |author: &str| {
+        let patch = json!({"metadata": {"annotations": {"platform.puraify.app/changed-by": author}},
+                           "spec": {"config": {"flags": [{"name": "F", "enabled": true}]}}});
+        let args = ["patch", "penv", "dev", "--namespace", "pf-1", "--type=merge", "--patch", &patch.to_string()];
+        world.kubectl.run(args)
+    };
+    let refusal = edit("zoe").unwrap_err().to_string();
+    assert!(refusal.contains("changed-by has to be your own user name, admin"), "{refusal}");
+    edit("admin").unwrap();
+}
+
+/// Somebody who does not want to keep anything says so.
+#[test]
+fn the_kinds_go_with_the_chart_where_that_was_asked_for() {
+    let world = World::start("keep-nothing");
+    let notes = world.helm(&["install", NAME, CHART, "--create-namespace", "--set", "crds.keep=false"]);
+    assert!(notes.contains("deletes the kinds, and with them ALL environments"), "{notes}");
+    served(&world.kubectl);
+    world.helm(&["uninstall", NAME]);
+    eventually("the end of the kinds", || world.inventory().is_empty().then_some(()));
+}
+
+fn served(kubectl: &Kubectl) {
+    eventually("the kinds", || kubectl.run(["get", &KINDS.join(","), "--all-namespaces"]).ok());
+}
+
+/// A project with an environment.
+fn people_work(world: &World) {
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+            "name": "pf-1", "labels": {"platform.puraify.app/project-id": "pf_1"}}}),
+        json!({"apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment",
+               "metadata": {"name": "dev", "namespace": "pf-1"}, "spec": {"class": "Development", "config": {}}}),
+    ];
+    world.kubectl.create(&objects.map(|object| object.to_string()).join("\n")).unwrap();
+    world.wait_ready("dev");
+}
+
+/// `helm test`. There is no node that could run its pod, so the pod's command is run here, and its end is told in its place.
+fn check(world: &World) {
+    let mut helm = world.helm.command(["test", NAME, "--namespace", NAMESPACE, "--timeout", "1m"]);
+    let helm = helm.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let name = format!("{NAME}-check");
+    let pod =
+        eventually("the pod of the test", || world.kubectl.json(["get", "pod", &name, "--namespace", NAMESPACE]).ok());
+    let container = &pod["spec"]["containers"][0];
+    let args: Vec<&str> = container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+    let account = pod["spec"]["serviceAccountName"].as_str().unwrap();
+    let kubeconfig = world.plane.service_account_kubeconfig(NAMESPACE, account).unwrap();
+    let output = Operator::command(&args).arg("--kubeconfig").arg(kubeconfig).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("ok      the admission policies hold"), "{said}");
+    let ended = json!({"status": {"phase": "Succeeded"}}).to_string();
+    let patch =
+        ["patch", "pod", &name, "--namespace", NAMESPACE, "--subresource=status", "--type=merge", "--patch", &ended];
+    world.kubectl.run(patch).unwrap();
+    let tested = helm.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&tested.stdout).into_owned();
+    assert!(tested.status.success() && said.contains("Phase:          Succeeded"), "{said}");
+}

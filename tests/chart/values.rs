@@ -1,0 +1,220 @@
+//! What the chart renders, for every value that its schema names: accepted by a real API server, and by the rules of good
+//! manners that linters check.
+
+use std::{io::Write as _, process::Stdio};
+
+use devcluster::Toolbox;
+use serde_json::Value;
+
+use crate::support::{
+    Cluster,
+    chart::{CHART, NAME, NAMESPACE},
+};
+
+/// A cluster of today.
+const TODAY: [&str; 4] =
+    ["--kube-version", "1.36.3", "--api-versions", "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"];
+
+/// Values beside the defaults, each a command line of its own.
+const VALUES: [&[&str]; 14] = [
+    &[],
+    &["replicas=1"],
+    &[
+        "image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "image.pullPolicy=Always",
+    ],
+    &["imagePullSecrets[0].name=registry"],
+    &["operator.allowedClusterRoles=null", "operator.gateways.public=ingress", "operator.extraArgs={--identity=x}"],
+    &["operator.allowedClusterRoles={view,edit}", "operator.logFormat=human", "operator.logLevel=debug"],
+    &["crds.install=false"],
+    &["crds.keep=false"],
+    &[
+        "serviceAccount.annotations.team=platform",
+        "podAnnotations.a=b",
+        "podLabels.c=d",
+        "priorityClassName=system-cluster-critical",
+    ],
+    &["roles.create=false"],
+    &["roles.builderEnvironments={dev}", "roles.aggregateToView=true"],
+    &["policies.confirmations.serviceAccounts=true"],
+    &["networkPolicy.create=false", "metrics.service=false", "podDisruptionBudget.create=false"],
+    &[
+        "metrics.dashboard.create=true",
+        "networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus",
+        "nodeSelector.disk=ssd",
+        "tolerations[0].operator=Exists",
+    ],
+];
+
+fn helm(args: &[&str], set: &[&str]) -> Result<String, String> {
+    let mut command = std::process::Command::new(Toolbox::from_env().unwrap().helm().unwrap());
+    command.args(args);
+    for value in set {
+        command.args(["--set", value]);
+    }
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+fn rendered(set: &[&str]) -> String {
+    helm(&[&["template", NAME, CHART, "--namespace", NAMESPACE][..], &TODAY].concat(), set).unwrap()
+}
+
+/// The objects that were rendered.
+fn objects(set: &[&str]) -> Vec<Value> {
+    let text = rendered(set);
+    let documents = text.split("\n---").filter(|document| document.contains("\nkind: "));
+    documents.map(|document| serde_saphyr::from_str(document.trim_start_matches("---")).unwrap()).collect()
+}
+
+#[test]
+fn helm_finds_nothing_to_say_about_it() {
+    let said = helm(&["lint", "--strict", CHART], &[]).unwrap();
+    assert!(!said.contains("[WARNING]") && !said.contains("[ERROR]"), "{said}");
+}
+
+#[test]
+fn the_api_server_accepts_it_with_every_value_that_the_schema_names() {
+    let kubectl = Cluster::shared().kubectl();
+    for set in VALUES {
+        let mut command = kubectl.command([
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--dry-run=server",
+            "--validate=strict",
+            "--filename",
+            "-",
+        ]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(rendered(set).as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{set:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn nonsense_is_refused_with_the_field_and_what_it_should_be() {
+    for (set, words) in [
+        ("replicas=0", "/replicas"),
+        ("replicas=two", "/replicas"),
+        ("replica=2", "additional properties 'replica' not allowed"),
+        ("operator.concurrency=0", "/operator/concurrency"),
+        ("operator.reconcileTimeout=soon", "/operator/reconcileTimeout"),
+        ("operator.urlTemplate=https://example.com", "/operator/urlTemplate"),
+        ("operator.allowedClusterRoles={*}", "/operator/allowedClusterRoles"),
+        ("operator.allowedClusterRoles={system:masters}", "/operator/allowedClusterRoles"),
+        ("operator.gateways.public=In Valid", "/operator/gateways"),
+        ("operator.logFormat=xml", "value must be one of"),
+        ("operator.extraArgs={rm}", "/operator/extraArgs"),
+        ("image.digest=latest", "/image/digest"),
+        ("crds.keep=maybe", "/crds/keep"),
+        ("roles.builderEnvironments={*}", "/roles/builderEnvironments"),
+        ("networkPolicy.apiServerPorts={0}", "/networkPolicy/apiServerPorts"),
+        ("metrics.serviceMonitor.interval=1", "/metrics/serviceMonitor/interval"),
+    ] {
+        let error = helm(&["template", NAME, CHART], &[set]).unwrap_err();
+        assert!(error.contains(words), "{set}: {error}");
+    }
+    let error =
+        helm(&["template", NAME, CHART], &["metrics.service=false", "metrics.serviceMonitor.create=true"]).unwrap_err();
+    assert!(error.contains("needs metrics.service"), "{error}");
+}
+
+#[test]
+fn monitoring_is_rendered_where_it_is_asked_for() {
+    let all =
+        ["metrics.serviceMonitor.create=true", "metrics.prometheusRule.create=true", "metrics.dashboard.create=true"];
+    let objects = objects(&all);
+    let one = |kind: &str| objects.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
+    let metrics = std::fs::read_to_string("docs/operations.md").unwrap();
+    let rules = one("PrometheusRule")["spec"]["groups"][0]["rules"].as_array().unwrap().clone();
+    let dashboard =
+        objects.iter().find(|object| object["metadata"]["name"] == "environment-manager-dashboard").unwrap();
+    let dashboard = dashboard["data"]["environment-manager.json"].as_str().unwrap();
+    serde_json::from_str::<Value>(dashboard).unwrap();
+    let queries: Vec<String> =
+        rules.iter().map(|rule| rule["expr"].to_string()).chain([dashboard.to_owned()]).collect();
+    let text = queries.join("\n");
+    let names = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    for name in names.filter(|word| word.starts_with("environment_manager_")) {
+        let base = name.trim_end_matches("_bucket");
+        assert!(metrics.contains(base), "{name} is no metric that docs/operations.md lists");
+    }
+    assert_eq!(one("ServiceMonitor")["spec"]["endpoints"][0]["path"], "/metrics");
+}
+
+/// What kube-linter, checkov and Pod Security restricted ask of a pod.
+#[test]
+fn its_pods_are_confined_and_its_roles_are_narrow() {
+    let objects = objects(&[]);
+    let mut pods = 0;
+    for object in &objects {
+        let spec = match object["kind"].as_str().unwrap() {
+            "Deployment" => &object["spec"]["template"]["spec"],
+            "Pod" => &object["spec"],
+            _ => continue,
+        };
+        pods += 1;
+        let container = &spec["containers"][0];
+        let confined = &container["securityContext"];
+        assert_eq!(confined["allowPrivilegeEscalation"], false);
+        assert_eq!(confined["readOnlyRootFilesystem"], true);
+        assert_eq!(confined["runAsNonRoot"], true);
+        assert!(confined["runAsUser"].as_u64().unwrap() >= 10_000);
+        assert_eq!(confined["capabilities"]["drop"][0], "ALL");
+        assert_eq!(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        assert_eq!(spec["enableServiceLinks"], false);
+        for field in ["hostNetwork", "hostPID", "hostIPC", "volumes"] {
+            assert!(spec[field].is_null(), "{field}");
+        }
+        assert!(
+            container["resources"]["requests"]["cpu"].is_string()
+                && container["resources"]["limits"]["memory"].is_string()
+        );
+        let image = container["image"].as_str().unwrap();
+        assert!(image.contains(':') && !image.ends_with(":latest"), "{image}");
+    }
+    assert_eq!(pods, 2, "the operator and the test");
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert!(container["livenessProbe"].is_object() && container["readinessProbe"].is_object());
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    assert!(deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"].is_object());
+
+    for role in objects.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role") {
+        let rules = role["rules"].to_string();
+        for word in ["\"*\"", "secrets", "escalate", "impersonate", "pods"] {
+            assert!(!rules.contains(word), "{} has {word}", role["metadata"]["name"]);
+        }
+    }
+    for object in &objects {
+        let labels = &object["metadata"]["labels"];
+        for label in ["name", "instance", "version", "component", "part-of", "managed-by"] {
+            assert!(
+                labels[format!("app.kubernetes.io/{label}")].is_string(),
+                "{} has no {label}",
+                object["metadata"]["name"]
+            );
+        }
+    }
+    let webhooks = objects.iter().filter(|object| object["kind"].as_str().unwrap().contains("Webhook")).count();
+    assert_eq!(webhooks, 0);
+}
+
+/// One that cannot be evaluated refuses; none of them only warns.
+#[test]
+fn every_policy_fails_closed_and_denies() {
+    let objects = objects(&[]);
+    let of = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+    let policies = of("ValidatingAdmissionPolicy");
+    assert_eq!(policies.len(), 7);
+    for policy in policies.iter().chain(&of("MutatingAdmissionPolicy")) {
+        assert_eq!(policy["spec"]["failurePolicy"], "Fail", "{}", policy["metadata"]["name"]);
+    }
+    for binding in of("ValidatingAdmissionPolicyBinding") {
+        assert_eq!(binding["spec"]["validationActions"], serde_json::json!(["Deny"]));
+        assert!(binding["spec"]["matchResources"].is_null(), "it holds everywhere");
+    }
+}
