@@ -57,13 +57,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether nothing comes after it.
+    /// Whether the deployment is at its end, answered or not.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         match self {
             Self::Publishing { .. } | Self::Deploying { .. } | Self::Soaking { .. } => false,
-            Self::Failed { answer, .. } => !matches!(answer, Answer::Restore(_)),
-            Self::Succeeded | Self::Superseded { .. } => true,
+            Self::Failed { .. } | Self::Succeeded | Self::Superseded { .. } => true,
         }
     }
 }
@@ -96,23 +95,18 @@ pub fn of(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
     let later: Vec<&RevisionRecord> = target.history.after(made.number).map(AsRef::as_ref).filter(before_it).collect();
     let current = later.last().copied().unwrap_or(made);
     // Only what is written down in the revision counts: what a promotion ended on must still be known when people want to
-    // go back to it.
-    let reported = current.outcome.clone();
-    let succeeded = |outcome: &Option<DeploymentOutcome>| {
-        outcome.as_ref().is_some_and(|outcome| outcome.state == DeploymentState::Succeeded)
+    // go back to it. And what succeeded once has succeeded, whatever is reported of it later: an end that could be worked
+    // out otherwise would not be final where the status is lost, or Git puts the promotion back.
+    let soaked = |record: &RevisionRecord| {
+        target.history.stretch(record, snapshot.now).is_some_and(|stretch| stretch.lasted >= soak)
     };
-    let chain = || std::iter::once(made).chain(later.iter().copied());
-    if soak.is_zero() && chain().any(|record| succeeded(&record.outcome)) {
+    if soaked(made) || later.iter().any(|record| soaked(record)) {
         return Outcome::Succeeded;
     }
     if let Some(overtaken) = overtaken {
-        let healthy = reported.as_ref().and_then(|outcome| outcome.healthy_since);
-        let soaked = healthy.is_some_and(|since| overtaken.timestamp.duration_since(since) >= soak);
-        if succeeded(&reported) && soaked {
-            return Outcome::Succeeded;
-        }
         return Outcome::Superseded { by: overtaken.number };
     }
+    let reported = current.outcome.clone();
     match reported {
         Some(outcome) if outcome.state == DeploymentState::Succeeded => soaking(snapshot, &outcome, soak),
         Some(outcome) if outcome.state == DeploymentState::Failed => {

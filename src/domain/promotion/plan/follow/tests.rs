@@ -252,3 +252,92 @@ fn a_new_sync_of_what_was_healthy_has_a_deadline_of_its_own() {
     world.settle("p");
     assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.0.0"));
 }
+
+/// A promotion under these rules has ended so, and its planner reports this a day later.
+fn ended_and_reported(deployment: &serde_json::Value, end: PromotionPhase, later: &[&str]) -> World {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": deployment}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.report("staging", number(2), if end == PromotionPhase::Failed { "Failed" } else { "Succeeded" });
+    world.settle("p");
+    world.wait(60);
+    world.settle("p");
+    assert_eq!(world.phase("p"), end);
+    world.wait(60 * 24);
+    for state in later {
+        world.report("staging", number(2), state);
+        world.settle_all();
+        world.wait(1);
+    }
+    assert_eq!((world.phase("p"), world.has("staging")), (end, "v1.1.0"), "an end is final");
+    world
+}
+
+#[test]
+fn what_succeeded_is_not_rolled_back_when_git_puts_its_promotion_back_or_its_status_is_lost() {
+    for soak in ["0s", "10m"] {
+        for later in [&["Failed"][..], &["InProgress"], &["InProgress", "Failed"]] {
+            let rules = json!({"soak": soak, "onFailure": "Rollback"});
+            let mut world = ended_and_reported(&rules, PromotionPhase::Succeeded, later);
+            world.promotions.get_mut("p").unwrap().status = None;
+            world.settle("p");
+            assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Succeeded, "v1.1.0"), "{later:?}");
+            world.promote_as("p", "u-of-another-life", &dev_to_staging());
+            world.settle("p");
+            assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Succeeded, "v1.1.0"), "{later:?}");
+            assert_eq!(world.status("p").conditions[0].reason, "DoneBefore");
+        }
+    }
+}
+
+#[test]
+fn what_failed_and_was_held_is_not_rolled_back_when_the_rules_change_and_its_promotion_comes_back() {
+    let mut world = ended_and_reported(&json!({"onFailure": "Hold"}), PromotionPhase::Failed, &[]);
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    // Whatever the planner reports since then: it had ended.
+    for state in ["Failed", "InProgress", "Failed"] {
+        world.report("staging", number(2), state);
+        world.wait(1);
+        world.promotions.get_mut("p").unwrap().status = None;
+        world.settle("p");
+        assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.1.0"));
+        assert_eq!(world.status("p").revision, Some(number(2)));
+    }
+    world.promote_as("p", "u-of-another-life", &dev_to_staging());
+    world.settle("p");
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Succeeded, "v1.1.0"));
+    assert_eq!(world.status("p").conditions[0].reason, "DoneBefore");
+}
+
+#[test]
+fn one_that_git_put_back_tells_of_a_failure_that_it_has_seen_coming_and_does_not_answer_it() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    world.promote("release", &dev_to_staging());
+    world.settle("release");
+    world.promote_as("release", "u-of-another-life", &dev_to_staging());
+    world.settle("release");
+    assert_eq!(world.phase("release"), PromotionPhase::ReadyForDeploy);
+    world.report("staging", number(2), "Failed");
+    world.settle("release");
+    assert_eq!((world.phase("release"), world.has("staging")), (PromotionPhase::Failed, "v1.1.0"));
+}
+
+#[test]
+fn a_dry_run_moves_nothing_although_a_promotion_of_its_name_did() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    let mut spec = dev_to_staging();
+    (spec["dryRun"], spec["ttlAfterFinished"]) = (json!(true), json!("10m"));
+    world.promote_as("p", "u-of-another-life", &spec);
+    world.report("staging", number(2), "Failed");
+    world.settle("p");
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::DryRun, "v1.1.0"));
+    let message = &world.status("p").conditions[0].message;
+    assert!(message.contains("would not move") && message.contains("revision 2"), "{message}");
+    world.wait(10);
+    assert!(world.settle("p").is_none(), "and it goes when its time is over");
+}
