@@ -278,8 +278,8 @@ fn advance(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Step {
         Err(Obstacle::Problem(problem)) => (None, Some(problem)),
         Err(Obstacle::Needed(needed)) => return Step::Read(needed),
     };
-    let findings = gates::evaluate(Input { snapshot, target, proposal: proposal.as_ref() });
-    let turn = gates::turn(snapshot, target);
+    let input = Input { snapshot, target, proposal: proposal.as_ref() };
+    let (findings, turn) = (gates::evaluate(input), gates::turn(input));
     let verdict = verdict(snapshot, target, proposal.as_ref(), problem.as_ref(), &findings, &turn);
     let mut report = match verdict {
         Verdict::Say(report) => *report,

@@ -125,6 +125,14 @@ impl EnvironmentView {
         self.environment.metadata.deletion_timestamp.is_some()
     }
 
+    /// Whether this revision is one to go back to. One whose version is newer than the one that is there now is none: whoever
+    /// restores it brings something in.
+    #[must_use]
+    pub fn goes_back_to(&self, number: RevisionNumber) -> bool {
+        let ends = self.history.newest().zip(self.history.get(number));
+        ends.is_some_and(|(newest, to)| !to.version.as_ref().is_some_and(|version| newest.is_older_than(version)))
+    }
+
     /// Its rules for what may come in.
     #[must_use]
     pub fn rules(&self) -> Option<&PromotionRules> {
@@ -185,7 +193,7 @@ pub struct Rival {
     pub uid: String,
     /// Where it stands in the order of creation.
     pub place: Place,
-    /// An emergency rollback: it goes first.
+    /// An emergency: it goes first where it goes back.
     pub emergency: bool,
     /// The operator made it by itself, for this version: one for a newer version takes its place.
     pub auto: Option<semver::Version>,
