@@ -18,6 +18,9 @@ use crate::{
     domain::{revision::History, version::order},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// How long a promotion is kept that the operator made by itself.
 const TTL: &str = "24h";
 
@@ -67,7 +70,7 @@ pub fn due(environment: &PlatformEnvironment, history: &History, inputs: &Inputs
 fn deployed(inputs: &Inputs) -> Vec<(VersionReference, String)> {
     let good = |outcome: &DeploymentOutcome| outcome.state == DeploymentState::Succeeded;
     let of = |environment: &EnvironmentView| {
-        let newest = environment.history.newest().filter(|newest| newest.outcome.as_ref().is_some_and(good))?;
+        let newest = environment.newest().filter(|newest| newest.outcome.as_ref().is_some_and(good))?;
         let version = newest.version.clone()?;
         let why = format!("auto: {} was deployed in {} (revision {})", version.name, environment.name(), newest.number);
         Some((version, why))

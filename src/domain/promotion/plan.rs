@@ -214,14 +214,15 @@ fn refused(snapshot: &Snapshot<'_>, refusal: &str) -> Step {
 /// What cannot be read is neither there nor gone: nothing is decided before somebody mends it.
 fn unreadable(snapshot: &Snapshot<'_>) -> Option<Step> {
     let spec = &snapshot.promotion.spec;
-    let named = [Some(&spec.target), spec.source.environment.as_ref()].into_iter().flatten();
-    let what = match named.into_iter().find(|name| snapshot.undecodable.contains(*name)) {
-        Some(name) => format!("The environment {name} cannot be read"),
-        None => match snapshot.target().and_then(|target| target.unreadable.as_ref()) {
-            Some(revision) => format!("The EnvironmentRevision {revision} cannot be read"),
-            None => return None,
-        },
-    };
+    // What has moved does not look at its source any more.
+    let source = spec.source.environment.as_ref().filter(|_| made(snapshot).is_none());
+    let what = [Some(&spec.target), source].into_iter().flatten().find_map(|name| {
+        if snapshot.undecodable.contains(name) {
+            return Some(format!("The environment {name} cannot be read"));
+        }
+        let revision = snapshot.environments.get(name)?.unreadable.as_ref()?;
+        Some(format!("The EnvironmentRevision {revision} cannot be read"))
+    })?;
     let stored = snapshot.promotion.status.clone().unwrap_or_default();
     let phase = stored.phase.unwrap_or(PromotionPhase::Pending);
     let mut report = Report::before(phase, "Unreadable", format!("{what}; the environment says what to do"));

@@ -213,7 +213,7 @@ fn from_environment(
         return Err(Problem::rejected("SourceTerminating", message).into());
     }
     let Some((newest, released)) =
-        source.history.newest().and_then(|newest| newest.version.as_ref().map(|version| (newest, version)))
+        source.newest().and_then(|newest| newest.version.as_ref().map(|version| (newest, version)))
     else {
         let message =
             format!("{name} has no version yet, so there is nothing to promote; this goes on as soon as it has one");

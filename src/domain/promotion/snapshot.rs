@@ -14,7 +14,10 @@ use crate::{
         rules::PromotionRules,
         version::{Requires, ValidationResult},
     },
-    domain::{revision::History, version::order},
+    domain::{
+        revision::{History, RevisionRecord},
+        version::order,
+    },
 };
 
 /// Environments that require others, by name.
@@ -119,6 +122,13 @@ impl EnvironmentView {
         self.environment.metadata.uid.as_deref().unwrap_or_default()
     }
 
+    /// Its newest revision; none where that one cannot be read. To go by the one before it would be to guess: what cannot be
+    /// read may be what took that one back.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Arc<RevisionRecord>> {
+        self.history.newest().filter(|_| self.unreadable.is_none())
+    }
+
     /// Whether it is being deleted.
     #[must_use]
     pub fn terminating(&self) -> bool {
@@ -129,7 +139,7 @@ impl EnvironmentView {
     /// restores it brings something in.
     #[must_use]
     pub fn goes_back_to(&self, number: RevisionNumber) -> bool {
-        let ends = self.history.newest().zip(self.history.get(number));
+        let ends = self.newest().zip(self.history.get(number));
         ends.is_some_and(|(newest, to)| !to.version.as_ref().is_some_and(|version| newest.is_older_than(version)))
     }
 

@@ -118,6 +118,12 @@ impl Finding {
         Self::pending(gate, "NotEvaluated", "It cannot be evaluated before it is known what would move")
     }
 
+    /// What an environment has now, or had, cannot be read.
+    fn unreadable(gate: GateType, revision: &str) -> Self {
+        let message = format!("The EnvironmentRevision {revision} cannot be read; its environment says what to do");
+        Self::pending(gate, "Unreadable", message)
+    }
+
     fn about(mut self, about: &str) -> Self {
         self.about = Some(about.to_owned());
         self

@@ -1,0 +1,31 @@
+//! What is due by itself, in a small world.
+
+use serde_json::json;
+
+use super::{Inputs, due};
+use crate::domain::promotion::world::{Reads, World};
+
+/// The version that is due in an environment, as its controller looks at it.
+fn due_in(world: &World, environment: &str) -> Option<String> {
+    let mut any = World::shop();
+    any.promote("any", &json!({"target": environment, "source": {"environment": "dev"}}));
+    let reads = Reads::default();
+    let snapshot = world.snapshot(&any.promotions["any"], &reads);
+    let from = world.environments[environment].spec.promotion.as_ref().unwrap().from.clone();
+    let inputs = Inputs {
+        upstream: from.iter().map(|name| snapshot.environments[name].clone()).collect(),
+        published: snapshot.versions.values().cloned().collect(),
+        promotions: world.promotions.keys().cloned().collect(),
+    };
+    let promotion = due(&world.environments[environment], &world.history(environment), &inputs)?;
+    promotion.spec.source.version
+}
+
+#[test]
+fn nothing_is_taken_from_an_environment_whose_newest_revision_cannot_be_read() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"auto": true, "from": ["dev"]}));
+    assert_eq!(due_in(&world, "staging").as_deref(), Some("v1.1.0"));
+    world.unreadable.insert("dev".to_owned(), "dev-2".to_owned());
+    assert_eq!(due_in(&world, "staging"), None);
+}
