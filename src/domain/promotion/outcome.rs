@@ -35,6 +35,14 @@ pub enum Outcome {
         /// It reported that it has begun.
         begun: bool,
     },
+    /// The deadline is over, and the planner has reported the end, which the environment has not written down yet. The
+    /// write is what comes next, at no moment that is known.
+    Reported {
+        /// The revision that was reported.
+        revision: RevisionNumber,
+    },
+    /// The target is being deleted, and the deployment with it: no report is written down any more.
+    Terminating,
     /// It is deployed, and must stay healthy until then.
     Soaking {
         /// Until when.
@@ -61,7 +69,11 @@ impl Outcome {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         match self {
-            Self::Publishing { .. } | Self::Deploying { .. } | Self::Soaking { .. } => false,
+            Self::Publishing { .. }
+            | Self::Deploying { .. }
+            | Self::Reported { .. }
+            | Self::Terminating
+            | Self::Soaking { .. } => false,
             Self::Failed { .. } | Self::Succeeded | Self::Superseded { .. } => true,
         }
     }
@@ -150,6 +162,9 @@ fn deploying(
     rules: &DeploymentRules,
     begun: bool,
 ) -> Outcome {
+    if target.terminating() {
+        return Outcome::Terminating;
+    }
     let deadline = rules.deadline.as_deref().and_then(duration::parse).unwrap_or(DEADLINE);
     // One that was healthy and is deployed again has a deadline of its own.
     let starts = current.outcome.as_ref().and_then(|outcome| outcome.healthy_until).unwrap_or(current.timestamp);
@@ -158,7 +173,10 @@ fn deploying(
     let published = status.and_then(|status| status.release.as_ref()).map(|release| release.revision);
     let unwritten = outcome_of(snapshot, target, current);
     let is_about_to_end = unwritten.as_ref().is_some_and(|outcome| outcome.state != DeploymentState::InProgress);
-    if snapshot.now >= until && !is_about_to_end {
+    if snapshot.now >= until && is_about_to_end {
+        return Outcome::Reported { revision: current.number };
+    }
+    if snapshot.now >= until {
         let why = format!("Nobody reported revision {} of {} deployed by {until}", current.number, target.name());
         return Outcome::Failed { why, answer: answer(target, made, rules) };
     }
@@ -169,9 +187,9 @@ fn deploying(
 }
 
 /// A rollback is never rolled back, so that nothing goes round in circles. Nor does a version come back by itself that
-/// somebody rolled back, however well it was deployed.
+/// somebody rolled back, however well it was deployed. Into what is being deleted nothing comes back.
 fn answer(target: &EnvironmentView, made: &RevisionRecord, rules: &DeploymentRules) -> Answer {
-    if rules.on_failure == OnFailure::Hold || made.cause == Cause::RolledBack {
+    if rules.on_failure == OnFailure::Hold || made.cause == Cause::RolledBack || target.terminating() {
         return Answer::Hold;
     }
     target.history.last_good_to_restore(made.number).map_or(Answer::Nowhere, |good| Answer::Restore(good.number))

@@ -112,7 +112,8 @@ fn once_read_live(snapshot: &Snapshot<'_>, step: Step) -> Step {
 }
 
 fn rest(snapshot: &Snapshot<'_>, report: Report) -> Step {
-    let wake = report.until;
+    // A moment that has passed would wake it at once, and at once again.
+    let wake = report.until.filter(|until| *until > snapshot.now);
     let mut status = Box::new(status::of(snapshot, report));
     let ttl = status.finished_at.and_then(|finished| expiry(snapshot, finished));
     if status.phase.is_some_and(PromotionPhase::is_terminal) {

@@ -325,6 +325,7 @@ impl World {
                 Step::Refresh => reads.fresh = true,
                 Step::Act(action) => self.perform(name, action),
                 Step::Rest(rest) => {
+                    assert!(rest.wake.is_none_or(|wake| wake > self.now), "it wakes itself at once, again and again");
                     let status = &mut self.promotions.get_mut(name)?.status;
                     if status.as_ref() != Some(&rest.status) {
                         self.journal.push(format!("status {name}"));

@@ -100,6 +100,16 @@ fn told(target: &EnvironmentView, made: &RevisionRecord, outcome: Outcome) -> Re
             let message = format!("{what} of revision {revision} of {name} (status.deployment), until {until}");
             Report { until: Some(until), ..say(PromotionPhase::ReadyForDeploy, "ReadyForDeploy", message) }
         }
+        Outcome::Reported { revision } => {
+            let message = format!(
+                "the planner's report of revision {revision} of {name} to be written down; {name} says what is in the way"
+            );
+            say(PromotionPhase::ReadyForDeploy, "ReadyForDeploy", message)
+        }
+        Outcome::Terminating => {
+            let message = format!("The target {name} is being deleted; this ends when it is gone");
+            say(PromotionPhase::ReadyForDeploy, "TargetTerminating", message)
+        }
         Outcome::Soaking { until } => {
             let message = format!("{version} is deployed in {name} and must stay healthy until {until}");
             Report { until: Some(until), ..say(PromotionPhase::Deployed, "Soaking", message) }
@@ -119,6 +129,7 @@ fn told(target: &EnvironmentView, made: &RevisionRecord, outcome: Outcome) -> Re
                     format!("{why}; no earlier revision was reported as deployed, so there is nothing to roll back to"),
                     None,
                 ),
+                Answer::Hold if target.terminating() => (format!("{why}; {name} is being deleted"), None),
                 Answer::Hold | Answer::Restore(_) => {
                     (format!("{why}; the release stays: promote another version, or roll back (source.revision)"), None)
                 }

@@ -341,3 +341,59 @@ fn a_dry_run_moves_nothing_although_a_promotion_of_its_name_did() {
     world.wait(10);
     assert!(world.settle("p").is_none(), "and it goes when its time is over");
 }
+
+/// The planner reports the newest revision of staging, and the environment does not write it down.
+fn reported_in_vain(world: &mut World, state: &str) {
+    let revision = world.newest("staging").spec.revision;
+    let report = json!({"revision": revision, "state": state, "reportedBy": "argocd", "at": world.now});
+    world.env("staging").status.as_mut().unwrap().deployment = Some(serde_json::from_value(report).unwrap());
+}
+
+#[test]
+fn past_its_deadline_it_waits_for_the_report_to_be_written_down_and_does_not_look_again_and_again() {
+    for state in ["Succeeded", "Failed"] {
+        for published in [true, false] {
+            let mut world = World::shop();
+            world.rules("staging", &json!({"deployment": {"deadline": "5m"}}));
+            world.promote("p", &dev_to_staging());
+            let rest = world.settle("p").unwrap();
+            reported_in_vain(&mut world, state);
+            if !published {
+                world.env("staging").status.as_mut().unwrap().release = None;
+            }
+            world.now = rest.wake.unwrap();
+            let rest = world.settle("p").unwrap();
+            assert_eq!((world.phase("p"), rest.wake), (PromotionPhase::ReadyForDeploy, None), "the write wakes it");
+            let waiting_for = world.status("p").waiting_for.clone().unwrap();
+            assert!(waiting_for.contains("written down"), "{waiting_for}");
+            world.report("staging", number(2), state);
+            world.settle("p");
+            let end = if state == "Failed" { PromotionPhase::Failed } else { PromotionPhase::Succeeded };
+            assert_eq!(world.phase("p"), end);
+        }
+    }
+}
+
+#[test]
+fn in_a_target_that_is_being_deleted_it_waits_for_that_and_rolls_nothing_back() {
+    for state in [None, Some("Succeeded"), Some("Failed")] {
+        let mut world = World::shop();
+        world.rules("staging", &json!({"deployment": {"deadline": "5m", "onFailure": "Rollback"}}));
+        world.promote("p", &dev_to_staging());
+        let rest = world.settle("p").unwrap();
+        let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now);
+        world.env("staging").metadata.deletion_timestamp = Some(now);
+        if let Some(state) = state {
+            reported_in_vain(&mut world, state);
+        }
+        world.now = rest.wake.unwrap();
+        let rest = world.settle("p").unwrap();
+        assert_eq!((world.phase("p"), rest.wake), (PromotionPhase::ReadyForDeploy, None), "{state:?}");
+        let waiting_for = world.status("p").waiting_for.clone().unwrap();
+        assert!(waiting_for.contains("staging is being deleted"), "{waiting_for}");
+        assert_eq!(world.has("staging"), "v1.1.0");
+        world.environments.remove("staging");
+        world.settle("p");
+        assert_eq!(world.status("p").conditions[0].reason, "RevisionGone");
+    }
+}
