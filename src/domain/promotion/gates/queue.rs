@@ -38,12 +38,14 @@ pub fn turn(input: Input<'_>) -> Turn {
         return Turn::Mine;
     }
     let me = snapshot.place();
+    // Where something that it names is not there, there is no place that a newer one could take.
+    let has_place = input.proposal.is_some();
     let on_its_way = |rival: &&&Rival| target.history.iter().any(|record| record.is_named(&rival.name));
     let moving = rivals.iter().find(on_its_way).copied();
     let waiting = || rivals.iter().filter(|rival| !rival.idle && !on_its_way(rival)).copied();
     let goes_first = |rival: &Rival| rival.emergency && rival.asks.is_some_and(|number| target.goes_back_to(number));
     let before = waiting().filter(|rival| goes_first(rival) || rival.place < me);
-    if is_auto(snapshot.promotion) {
+    if has_place && is_auto(snapshot.promotion) {
         let mine = version_of(snapshot.promotion);
         if let Some(newer) = waiting().find(|rival| rival.auto.is_some() && rival.auto > mine) {
             return Turn::Superseded(newer.name.clone());
@@ -58,7 +60,7 @@ pub fn turn(input: Input<'_>) -> Turn {
             first.map_or(Turn::Mine, |first| Turn::After(first.name.clone(), count(ahead.len())))
         }
         QueuePolicy::Supersede => {
-            if let Some(newer) = waiting().find(|rival| rival.place > me && rival.promising) {
+            if let Some(newer) = waiting().find(|rival| has_place && rival.place > me && rival.promising) {
                 return Turn::Superseded(newer.name.clone());
             }
             moving.map_or(Turn::Mine, |moving| Turn::After(moving.name.clone(), 1))

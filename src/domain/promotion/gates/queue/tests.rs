@@ -90,3 +90,19 @@ fn from_no_version_every_version_is_forwards() {
         assert_eq!(world.gate("forwards", gate).state, GateState::Pending, "{gate}");
     }
 }
+
+#[test]
+fn what_names_something_that_is_not_there_is_superseded_by_nobody() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"queue": "Supersede", "confirmations": {"required": 1}}));
+    world.promote("early", &json!({"target": "staging", "source": {"version": "v3.0.0"}}));
+    world.wait(1);
+    world.promote("other", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle_all();
+    assert_eq!(world.phase("other"), PromotionPhase::AwaitingConfirmation, "early holds up nobody");
+    world.settle("early");
+    assert_eq!(world.phase("early"), PromotionPhase::Pending);
+    world.publish("v3.0.0", &json!({"flows": ["Checkout"]}));
+    world.settle("early");
+    assert_eq!(world.phase("early"), PromotionPhase::Superseded, "now it has a place that a newer one can take");
+}
