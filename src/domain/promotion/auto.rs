@@ -49,13 +49,14 @@ pub fn due(environment: &PlatformEnvironment, history: &History, inputs: &Inputs
         range.as_ref().is_none_or(|range| order::parse(&version.name).is_some_and(|version| range.matches(&version)))
     };
     let candidates = if rules.from.is_empty() { published(inputs) } else { deployed(inputs) };
-    let candidates = candidates.into_iter().filter(|(version, _)| within(version));
+    let vetoes = history.vetoes();
+    let taken_back = |version: &VersionReference| vetoes.iter().any(|veto| veto.version.digest == version.digest);
+    // What does not come into question must not hide what does.
+    let eligible =
+        |version: &VersionReference| within(version) && current.is_older_than(version) && !taken_back(version);
+    let candidates = candidates.into_iter().filter(|(version, _)| eligible(version));
     let (version, why) = candidates.max_by_key(|(version, _)| order::parse(&version.name))?;
     if current.has_version(&version.digest) {
-        return None;
-    }
-    let newer = current.version.as_ref().is_none_or(|current| order::is_older(&current.name, &version.name));
-    if !newer || history.veto(&version.digest).is_some() {
         return None;
     }
     let target = environment.metadata.name.clone()?;

@@ -29,3 +29,25 @@ fn nothing_is_taken_from_an_environment_whose_newest_revision_cannot_be_read() {
     world.unreadable.insert("dev".to_owned(), "dev-2".to_owned());
     assert_eq!(due_in(&world, "staging"), None);
 }
+
+/// The promotion to this version was made by itself, and has ended as it should.
+fn asked(world: &mut World, version: &str) -> String {
+    let name = format!("staging-auto-{version}");
+    world.promote(&name, &json!({"target": "staging", "source": {"version": version}, "ttlAfterFinished": "24h"}));
+    let annotations = world.promotions.get_mut(&name).unwrap().metadata.annotations.as_mut().unwrap();
+    annotations.insert("platform.puraify.app/auto".to_owned(), "true".to_owned());
+    world.settle_all();
+    name
+}
+
+#[test]
+fn a_version_that_was_rolled_back_does_not_hide_the_others() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"auto": true}));
+    world.publish("v3.0.0", &json!({"flows": ["Checkout"]}));
+    let name = asked(&mut world, "v3.0.0");
+    assert_eq!(world.has("staging"), "v3.0.0");
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}, "emergency": true}));
+    world.settle("back");
+    assert_eq!((world.has("staging"), due_in(&world, "staging").as_deref()), ("v1.0.0", Some("v2.0.0")), "{name}");
+}
