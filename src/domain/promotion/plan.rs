@@ -180,11 +180,12 @@ fn marked_end(snapshot: &Snapshot<'_>) -> Option<PromotionPhase> {
         .filter(|phase: &PromotionPhase| phase.is_terminal())
 }
 
-/// When an ended promotion goes. One that was made by itself and moved nothing stays: it would come again.
+/// When an ended promotion goes. One that was made by itself and that somebody cancelled stays: it would come again. Any
+/// other comes again only if its version is still due.
 fn expiry(snapshot: &Snapshot<'_>, finished: Timestamp) -> Option<Timestamp> {
     let spec = &snapshot.promotion.spec;
-    let status = snapshot.promotion.status.as_ref();
-    if is_auto(snapshot.promotion) && status.is_some_and(|status| status.revision.is_none()) {
+    let moved_nothing = snapshot.promotion.status.as_ref().is_some_and(|status| status.revision.is_none());
+    if is_auto(snapshot.promotion) && spec.cancel && moved_nothing {
         return None;
     }
     finished.checked_add(duration::parse(spec.ttl_after_finished.as_deref()?)?).ok()

@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::{Inputs, due};
-use crate::domain::promotion::world::{Reads, World};
+use crate::{
+    api::PromotionPhase,
+    domain::promotion::world::{Reads, World},
+};
 
 /// The version that is due in an environment, as its controller looks at it.
 fn due_in(world: &World, environment: &str) -> Option<String> {
@@ -38,6 +41,51 @@ fn asked(world: &mut World, version: &str) -> String {
     annotations.insert("platform.puraify.app/auto".to_owned(), "true".to_owned());
     world.settle_all();
     name
+}
+
+#[test]
+fn what_was_rejected_goes_after_a_day_and_is_asked_for_anew_if_it_is_still_due() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"auto": true, "validations": ["e2e"]}));
+    world.validated("v2.0.0", "e2e", "Failed");
+    assert_eq!(due_in(&world, "staging").as_deref(), Some("v2.0.0"));
+    let name = asked(&mut world, "v2.0.0");
+    assert_eq!((world.phase(&name), due_in(&world, "staging")), (PromotionPhase::Rejected, None));
+    world.validated("v2.0.0", "e2e", "Passed");
+    world.wait(60 * 24);
+    world.settle_all();
+    assert!(world.promotions.is_empty());
+    assert_eq!(due_in(&world, "staging").as_deref(), Some("v2.0.0"));
+}
+
+#[test]
+fn what_was_superseded_goes_too_and_the_newer_one_stays_due() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"auto": true, "confirmations": {"required": 1}}));
+    let older = asked(&mut world, "v2.0.0");
+    world.publish("v10.0.0", &json!({"flows": ["Checkout"]}));
+    asked(&mut world, "v10.0.0");
+    assert_eq!(world.phase(&older), PromotionPhase::Superseded);
+    world.wait(60 * 24);
+    world.settle_all();
+    assert!(!world.promotions.contains_key(&older), "nobody needs it: it was for an older version");
+    assert_eq!(due_in(&world, "staging"), None, "v10.0.0 is asked for");
+}
+
+#[test]
+fn what_somebody_cancelled_stays_and_keeps_its_version_out_also_if_it_had_ended_before() {
+    for ended_before in [false, true] {
+        let mut world = World::shop();
+        world.rules("staging", &json!({"auto": true, "validations": ["e2e"]}));
+        world.validated("v2.0.0", "e2e", if ended_before { "Failed" } else { "Running" });
+        let name = asked(&mut world, "v2.0.0");
+        world.promotions.get_mut(&name).unwrap().spec.cancel = true;
+        world.settle_all();
+        world.wait(60 * 48);
+        world.settle_all();
+        assert!(world.promotions.contains_key(&name));
+        assert_eq!(due_in(&world, "staging"), None);
+    }
 }
 
 #[test]
