@@ -59,12 +59,14 @@ impl History {
         self.0.iter().rev().find(made)
     }
 
-    /// The newest revision before this one that the planner deployed well and whose version nobody took back since.
+    /// The newest revision before this one that the planner deployed well and whose version nobody has taken back. A veto that
+    /// this one itself ended counts: that it is newer does not make better what was there before.
     #[must_use]
     pub fn last_good_to_restore(&self, number: RevisionNumber) -> Option<&Arc<RevisionRecord>> {
-        let vetoes = self.vetoes();
+        let before = || self.0.iter().filter(|record| record.number < number);
+        let vetoes = Self(before().cloned().collect()).vetoes();
         let taken_back = |record: &RevisionRecord| vetoes.iter().any(|veto| record.has_version(&veto.version.digest));
-        self.0.iter().find(|record| record.number < number && was_good(record) && !taken_back(record))
+        before().find(|record| was_good(record) && !taken_back(record))
     }
 
     /// The newest revision that is, or was, deployed well.

@@ -167,6 +167,27 @@ fn what_people_rolled_back_does_not_come_back_as_an_answer() {
 }
 
 #[test]
+fn what_people_rolled_back_does_not_come_back_because_the_version_that_failed_was_newer() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.deployed("staging");
+    world.settle("p");
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}, "reason": "v1.1.0 loses orders"}));
+    world.settle("back");
+    world.report("staging", number(3), "Failed");
+    world.settle("back");
+    world.promote("q", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle("q");
+    assert!(world.history("staging").vetoes().is_empty(), "a newer version was released");
+    world.report("staging", number(4), "Failed");
+    world.settle("q");
+    let record = &world.newest("staging").spec;
+    assert_eq!((record.restores, world.has("staging")), (Some(number(1)), "v1.0.0"));
+}
+
+#[test]
 fn with_nothing_to_go_back_to_a_failure_says_so() {
     let mut world = World::shop();
     for revision in world.revisions.values_mut() {
