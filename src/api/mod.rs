@@ -53,7 +53,7 @@ pub const ANNOTATION_CREATED_BY: &str = "platform.puraify.app/created-by";
 pub const ANNOTATION_CHANGED_BY: &str = "platform.puraify.app/changed-by";
 /// Annotation on a promotion that the operator made by itself: the rule that asked for it.
 pub const ANNOTATION_AUTO: &str = "platform.puraify.app/auto";
-/// Annotation on a promotion that ended without having moved anything: its last phase, in case its status is lost.
+/// Annotation on a promotion that ended, and whose end no revision tells of: its last phase, in case its status is lost.
 pub const ANNOTATION_ENDED: &str = "platform.puraify.app/ended";
 /// The finalizer that keeps a version as long as a revision names it.
 pub const VERSION_FINALIZER: &str = "platform.puraify.app/version";

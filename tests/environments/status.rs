@@ -162,6 +162,21 @@ fn nothing_is_written_when_nothing_changed() {
     assert_eq!(after[before.len()..], [], "written in a quiet time");
 }
 
+#[test]
+fn a_report_from_a_clock_that_is_ahead_is_written_down_once() {
+    let project = Project::new("shop");
+    project.version("v1.0.0");
+    let dev = project.environment("dev").starting_with("v1.0.0").ready();
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    dev.report(1, "Succeeded", &ahead.to_string());
+    dev.wait_for("the report to be written down", |object| object["status"]["release"]["state"] == "Deployed");
+    settled(&project);
+    assert_eq!(dev.live()["status"]["phase"], "Active");
+    let writes = project.operator_writes();
+    let written: Vec<_> = writes.iter().filter(|write| write.resource == "environmentrevisions/status").collect();
+    assert_eq!(written.len(), 1, "{written:#?}");
+}
+
 /// Waits until the operator wrote nothing for a moment.
 fn settled(project: &Project) {
     let mut last = (Instant::now(), project.operator_writes().len());

@@ -154,6 +154,11 @@ fn emergency_first() {
 }
 
 #[test]
+fn emergency_forwards() {
+    holds(scenarios::emergency_forwards());
+}
+
+#[test]
 fn name_again() {
     holds(scenarios::name_again());
 }

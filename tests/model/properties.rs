@@ -13,7 +13,7 @@ use environment_manager::{
         rules::{PromotionRules, QueuePolicy},
         version::ValidationOutcome,
     },
-    domain::{duration, promotion::snapshot::Place, version::order},
+    domain::{duration, promotion::snapshot::Place, revision::RevisionRecord, version::order},
 };
 
 use crate::{
@@ -108,7 +108,7 @@ impl Machine {
         let nothing = PromotionRules::default();
         let rules = target.rules().unwrap_or(&nothing);
         let source = &promotion.spec.source;
-        let backwards = source.revision.is_some() || source.pending_config.is_some();
+        let backwards = self.goes_back(held, promotion) || source.pending_config.is_some();
         let mut facts = 0;
         for (index, name) in VERSIONS.into_iter().enumerate() {
             let digest = scenario::reference(name).digest;
@@ -159,6 +159,22 @@ impl Machine {
         facts | if promotion.spec.cancel { 0 } else { NOT_CANCELLED }
     }
 
+    /// Whether it restores a revision whose version is not newer than the one that is there.
+    fn goes_back(&self, held: &[Id], promotion: &Promotion) -> bool {
+        let Some(target) = self.view_of(held, &promotion.spec.target) else { return false };
+        let to = promotion.spec.source.revision.and_then(|number| target.history.get(number));
+        let age = |record: &RevisionRecord| {
+            let name = &record.version.as_ref()?.name;
+            VERSIONS.iter().position(|version| version == name)
+        };
+        to.is_some_and(|to| target.history.newest().is_some_and(|newest| age(to) <= age(newest)))
+    }
+
+    /// Whether it goes past the others, and needs no confirmation.
+    fn is_emergency(&self, held: &[Id], promotion: &Promotion) -> bool {
+        promotion.spec.emergency && self.goes_back(held, promotion)
+    }
+
     fn others<'a>(&'a self, held: &'a [Id], promotion: &'a Promotion) -> impl Iterator<Item = &'a Promotion> {
         let all = self.promotion_slots().filter_map(|slot| self.objects.promotion(held[slot]));
         let others = all.map(AsRef::as_ref).filter(|other| uid(other) != uid(promotion));
@@ -188,7 +204,7 @@ impl Machine {
     }
 
     fn is_its_turn(&self, held: &[Id], promotion: &Promotion, queue: QueuePolicy) -> bool {
-        if promotion.spec.emergency {
+        if self.is_emergency(held, promotion) {
             return true;
         }
         // One that names something missing holds up nobody, and only one that has a plan takes another one's place.
@@ -201,7 +217,7 @@ impl Machine {
             }
             let before = Place::of(other) < Place::of(promotion);
             match queue {
-                QueuePolicy::Queue => (other.spec.emergency || before) && !pending,
+                QueuePolicy::Queue => (self.is_emergency(held, other) || before) && !pending,
                 QueuePolicy::Supersede => !before && promising && !pending,
                 QueuePolicy::Reject => before && !pending,
             }
@@ -252,7 +268,7 @@ impl Machine {
                 broken(Property::VetoedNeverMoves, why)
             });
         }
-        if let Some(other) = self.on_its_way(held, promotion).filter(|_| !record.emergency) {
+        if let Some(other) = self.on_its_way(held, promotion).filter(|_| !self.is_emergency(held, promotion)) {
             let other = other.metadata.name.as_deref().unwrap_or_default();
             return broken(Property::OneOnItsWay, format!("{name} is made while {other} is on its way"));
         }
@@ -319,7 +335,7 @@ impl Machine {
         held: &[Id],
     ) -> Option<Broken> {
         let rules = self.view_of(held, &record.environment)?.rules()?.confirmations.clone()?;
-        if record.emergency {
+        if self.is_emergency(held, promotion) {
             return None;
         }
         let wrong = |what: &str| {

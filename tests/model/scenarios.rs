@@ -174,6 +174,20 @@ pub fn emergency_first() -> Scenario {
         .asks("q", &to("staging", "v2.0.0"))
 }
 
+pub fn emergency_forwards() -> Scenario {
+    Scenario::new("an emergency that goes forwards is none")
+        .rules("staging", &json!({"confirmations": {"required": 1}}))
+        .after(create("p", &to("staging", "v1.1.0")))
+        .after(Deed::Confirm("p", "ben"))
+        .after(Deed::Report("staging", 2, Succeeded))
+        .after(create("back", &json!({"target": "staging", "source": {"revision": 1}, "emergency": true})))
+        .after(Deed::Report("staging", 3, Succeeded))
+        .after(create("q", &to("staging", "v2.0.0")))
+        .asks("a", &json!({"target": "staging", "source": {"revision": 2}, "emergency": true, "liftVeto": true}))
+        .may(Deed::Confirm("a", "ben"))
+        .may(Deed::Cancel("q"))
+}
+
 pub fn name_again() -> Scenario {
     Scenario::new("a name that comes again")
         .asked("p", &json!({"target": "staging", "source": {"version": "v1.1.0"}, "ttlAfterFinished": "5m"}))

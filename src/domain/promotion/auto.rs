@@ -18,6 +18,9 @@ use crate::{
     domain::{revision::History, version::order},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// How long a promotion is kept that the operator made by itself.
 const TTL: &str = "24h";
 
@@ -46,13 +49,14 @@ pub fn due(environment: &PlatformEnvironment, history: &History, inputs: &Inputs
         range.as_ref().is_none_or(|range| order::parse(&version.name).is_some_and(|version| range.matches(&version)))
     };
     let candidates = if rules.from.is_empty() { published(inputs) } else { deployed(inputs) };
-    let candidates = candidates.into_iter().filter(|(version, _)| within(version));
+    let vetoes = history.vetoes();
+    let taken_back = |version: &VersionReference| vetoes.iter().any(|veto| veto.version.digest == version.digest);
+    // What does not come into question must not hide what does.
+    let eligible =
+        |version: &VersionReference| within(version) && current.is_older_than(version) && !taken_back(version);
+    let candidates = candidates.into_iter().filter(|(version, _)| eligible(version));
     let (version, why) = candidates.max_by_key(|(version, _)| order::parse(&version.name))?;
     if current.has_version(&version.digest) {
-        return None;
-    }
-    let newer = current.version.as_ref().is_none_or(|current| order::is_older(&current.name, &version.name));
-    if !newer || history.veto(&version.digest).is_some() {
         return None;
     }
     let target = environment.metadata.name.clone()?;
@@ -67,7 +71,7 @@ pub fn due(environment: &PlatformEnvironment, history: &History, inputs: &Inputs
 fn deployed(inputs: &Inputs) -> Vec<(VersionReference, String)> {
     let good = |outcome: &DeploymentOutcome| outcome.state == DeploymentState::Succeeded;
     let of = |environment: &EnvironmentView| {
-        let newest = environment.history.newest().filter(|newest| newest.outcome.as_ref().is_some_and(good))?;
+        let newest = environment.newest().filter(|newest| newest.outcome.as_ref().is_some_and(good))?;
         let version = newest.version.clone()?;
         let why = format!("auto: {} was deployed in {} (revision {})", version.name, environment.name(), newest.number);
         Some((version, why))

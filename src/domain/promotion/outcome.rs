@@ -35,6 +35,14 @@ pub enum Outcome {
         /// It reported that it has begun.
         begun: bool,
     },
+    /// The deadline is over, and the planner has reported the end, which the environment has not written down yet. The
+    /// write is what comes next, at no moment that is known.
+    Reported {
+        /// The revision that was reported.
+        revision: RevisionNumber,
+    },
+    /// The target is being deleted, and the deployment with it: no report is written down any more.
+    Terminating,
     /// It is deployed, and must stay healthy until then.
     Soaking {
         /// Until when.
@@ -57,13 +65,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether nothing comes after it.
+    /// Whether the deployment is at its end, answered or not.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         match self {
-            Self::Publishing { .. } | Self::Deploying { .. } | Self::Soaking { .. } => false,
-            Self::Failed { answer, .. } => !matches!(answer, Answer::Restore(_)),
-            Self::Succeeded | Self::Superseded { .. } => true,
+            Self::Publishing { .. }
+            | Self::Deploying { .. }
+            | Self::Reported { .. }
+            | Self::Terminating
+            | Self::Soaking { .. } => false,
+            Self::Failed { .. } | Self::Succeeded | Self::Superseded { .. } => true,
         }
     }
 }
@@ -96,23 +107,18 @@ pub fn of(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionReco
     let later: Vec<&RevisionRecord> = target.history.after(made.number).map(AsRef::as_ref).filter(before_it).collect();
     let current = later.last().copied().unwrap_or(made);
     // Only what is written down in the revision counts: what a promotion ended on must still be known when people want to
-    // go back to it.
-    let reported = current.outcome.clone();
-    let succeeded = |outcome: &Option<DeploymentOutcome>| {
-        outcome.as_ref().is_some_and(|outcome| outcome.state == DeploymentState::Succeeded)
+    // go back to it. And what succeeded once has succeeded, whatever is reported of it later: an end that could be worked
+    // out otherwise would not be final where the status is lost, or Git puts the promotion back.
+    let soaked = |record: &RevisionRecord| {
+        target.history.stretch(record, snapshot.now).is_some_and(|stretch| stretch.lasted >= soak)
     };
-    let chain = || std::iter::once(made).chain(later.iter().copied());
-    if soak.is_zero() && chain().any(|record| succeeded(&record.outcome)) {
+    if soaked(made) || later.iter().any(|record| soaked(record)) {
         return Outcome::Succeeded;
     }
     if let Some(overtaken) = overtaken {
-        let healthy = reported.as_ref().and_then(|outcome| outcome.healthy_since);
-        let soaked = healthy.is_some_and(|since| overtaken.timestamp.duration_since(since) >= soak);
-        if succeeded(&reported) && soaked {
-            return Outcome::Succeeded;
-        }
         return Outcome::Superseded { by: overtaken.number };
     }
+    let reported = current.outcome.clone();
     match reported {
         Some(outcome) if outcome.state == DeploymentState::Succeeded => soaking(snapshot, &outcome, soak),
         Some(outcome) if outcome.state == DeploymentState::Failed => {
@@ -156,6 +162,9 @@ fn deploying(
     rules: &DeploymentRules,
     begun: bool,
 ) -> Outcome {
+    if target.terminating() {
+        return Outcome::Terminating;
+    }
     let deadline = rules.deadline.as_deref().and_then(duration::parse).unwrap_or(DEADLINE);
     // One that was healthy and is deployed again has a deadline of its own.
     let starts = current.outcome.as_ref().and_then(|outcome| outcome.healthy_until).unwrap_or(current.timestamp);
@@ -164,7 +173,10 @@ fn deploying(
     let published = status.and_then(|status| status.release.as_ref()).map(|release| release.revision);
     let unwritten = outcome_of(snapshot, target, current);
     let is_about_to_end = unwritten.as_ref().is_some_and(|outcome| outcome.state != DeploymentState::InProgress);
-    if snapshot.now >= until && !is_about_to_end {
+    if snapshot.now >= until && is_about_to_end {
+        return Outcome::Reported { revision: current.number };
+    }
+    if snapshot.now >= until {
         let why = format!("Nobody reported revision {} of {} deployed by {until}", current.number, target.name());
         return Outcome::Failed { why, answer: answer(target, made, rules) };
     }
@@ -175,9 +187,9 @@ fn deploying(
 }
 
 /// A rollback is never rolled back, so that nothing goes round in circles. Nor does a version come back by itself that
-/// somebody rolled back, however well it was deployed.
+/// somebody rolled back, however well it was deployed. Into what is being deleted nothing comes back.
 fn answer(target: &EnvironmentView, made: &RevisionRecord, rules: &DeploymentRules) -> Answer {
-    if rules.on_failure == OnFailure::Hold || made.cause == Cause::RolledBack {
+    if rules.on_failure == OnFailure::Hold || made.cause == Cause::RolledBack || target.terminating() {
         return Answer::Hold;
     }
     target.history.last_good_to_restore(made.number).map_or(Answer::Nowhere, |good| Answer::Restore(good.number))

@@ -82,9 +82,8 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
         return refused(snapshot, refusal);
     }
     let moved = stored.and_then(|status| status.revision);
-    if let Some(phase) = marked_end(snapshot).filter(|_| moved.is_none() && !has_moved(snapshot)) {
-        let message = format!("It ended as {} before; what it said then was lost", phase.as_str());
-        return once_read_live(snapshot, rest(snapshot, Report::before(phase, "EndedBefore", message)));
+    if let Some(step) = ended_before(snapshot, moved) {
+        return once_read_live(snapshot, step);
     }
     if let Some(step) = unreadable(snapshot) {
         return step;
@@ -92,6 +91,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     let step = match snapshot.target() {
         None => no_target(snapshot, moved),
         Some(target) => match target.history.made_by_name(snapshot.name()).cloned() {
+            Some(made) if snapshot.promotion.spec.dry_run => follow::dry_run(snapshot, target, &made),
             Some(made) => follow::follow(snapshot, target, &made),
             None if moved.is_some() => lost(snapshot, moved),
             None => advance(snapshot, target),
@@ -112,7 +112,8 @@ fn once_read_live(snapshot: &Snapshot<'_>, step: Step) -> Step {
 }
 
 fn rest(snapshot: &Snapshot<'_>, report: Report) -> Step {
-    let wake = report.until;
+    // A moment that has passed would wake it at once, and at once again.
+    let wake = report.until.filter(|until| *until > snapshot.now);
     let mut status = Box::new(status::of(snapshot, report));
     let ttl = status.finished_at.and_then(|finished| expiry(snapshot, finished));
     if status.phase.is_some_and(PromotionPhase::is_terminal) {
@@ -130,13 +131,21 @@ fn unchanged(snapshot: &Snapshot<'_>, wake: Option<Timestamp>) -> Step {
 /// not know why yet, moved it. The history is right, also against the mark of that end.
 fn moved_after_all(snapshot: &Snapshot<'_>) -> bool {
     let told = snapshot.promotion.status.as_ref().and_then(|status| status.revision);
-    told.is_none() && has_moved(snapshot)
+    told.is_none() && made(snapshot).is_some() && !snapshot.promotion.spec.dry_run
 }
 
-/// Whether the target's history has a revision of this name.
-fn has_moved(snapshot: &Snapshot<'_>) -> bool {
-    let made = |target: &EnvironmentView| target.history.made_by_name(snapshot.name()).is_some();
-    snapshot.target().is_some_and(made)
+/// The revision of this name in the target's history.
+fn made(snapshot: &Snapshot<'_>) -> Option<RevisionNumber> {
+    snapshot.target()?.history.made_by_name(snapshot.name()).map(|made| made.number)
+}
+
+/// It is marked as ended, and what it said then was lost.
+fn ended_before(snapshot: &Snapshot<'_>, moved: Option<RevisionNumber>) -> Option<Step> {
+    let moved = moved.or(made(snapshot));
+    // Only what has moved something fails. Against any other mark a revision is right.
+    let phase = marked_end(snapshot).filter(|phase| moved.is_none() || *phase == PromotionPhase::Failed)?;
+    let message = format!("It ended as {} before; what it said then was lost", phase.as_str());
+    Some(rest(snapshot, Report { revision: moved, ..Report::before(phase, "EndedBefore", message) }))
 }
 
 /// It has ended: all that can come is the end of its time.
@@ -152,10 +161,14 @@ fn ended(snapshot: &Snapshot<'_>) -> Step {
 }
 
 /// An end that nothing else tells of once the status is lost: no revision, nor the spec. It is marked on the promotion itself,
-/// so that nothing that has ended ever begins anew.
+/// so that nothing that has ended ever begins anew. A failure that nobody answered is such an end as well: the planner may
+/// report something else since, and the rules may be others.
 fn unmarked_end(snapshot: &Snapshot<'_>) -> Option<PromotionPhase> {
     let status = snapshot.promotion.status.as_ref()?;
-    let untold = status.revision.is_none() && !snapshot.promotion.spec.dry_run && !snapshot.promotion.spec.cancel;
+    let spec = &snapshot.promotion.spec;
+    let moved_nothing = status.revision.is_none() && !spec.dry_run && !spec.cancel;
+    let is_held = status.phase == Some(PromotionPhase::Failed) && status.rolled_back_by.is_none();
+    let untold = moved_nothing || is_held;
     status.phase.filter(|phase| phase.is_terminal() && untold && marked_end(snapshot).is_none())
 }
 
@@ -167,11 +180,12 @@ fn marked_end(snapshot: &Snapshot<'_>) -> Option<PromotionPhase> {
         .filter(|phase: &PromotionPhase| phase.is_terminal())
 }
 
-/// When an ended promotion goes. One that was made by itself and moved nothing stays: it would come again.
+/// When an ended promotion goes. One that was made by itself and that somebody cancelled stays: it would come again. Any
+/// other comes again only if its version is still due.
 fn expiry(snapshot: &Snapshot<'_>, finished: Timestamp) -> Option<Timestamp> {
     let spec = &snapshot.promotion.spec;
-    let status = snapshot.promotion.status.as_ref();
-    if is_auto(snapshot.promotion) && status.is_some_and(|status| status.revision.is_none()) {
+    let moved_nothing = snapshot.promotion.status.as_ref().is_some_and(|status| status.revision.is_none());
+    if is_auto(snapshot.promotion) && spec.cancel && moved_nothing {
         return None;
     }
     finished.checked_add(duration::parse(spec.ttl_after_finished.as_deref()?)?).ok()
@@ -202,14 +216,15 @@ fn refused(snapshot: &Snapshot<'_>, refusal: &str) -> Step {
 /// What cannot be read is neither there nor gone: nothing is decided before somebody mends it.
 fn unreadable(snapshot: &Snapshot<'_>) -> Option<Step> {
     let spec = &snapshot.promotion.spec;
-    let named = [Some(&spec.target), spec.source.environment.as_ref()].into_iter().flatten();
-    let what = match named.into_iter().find(|name| snapshot.undecodable.contains(*name)) {
-        Some(name) => format!("The environment {name} cannot be read"),
-        None => match snapshot.target().and_then(|target| target.unreadable.as_ref()) {
-            Some(revision) => format!("The EnvironmentRevision {revision} cannot be read"),
-            None => return None,
-        },
-    };
+    // What has moved does not look at its source any more.
+    let source = spec.source.environment.as_ref().filter(|_| made(snapshot).is_none());
+    let what = [Some(&spec.target), source].into_iter().flatten().find_map(|name| {
+        if snapshot.undecodable.contains(name) {
+            return Some(format!("The environment {name} cannot be read"));
+        }
+        let revision = snapshot.environments.get(name)?.unreadable.as_ref()?;
+        Some(format!("The EnvironmentRevision {revision} cannot be read"))
+    })?;
     let stored = snapshot.promotion.status.clone().unwrap_or_default();
     let phase = stored.phase.unwrap_or(PromotionPhase::Pending);
     let mut report = Report::before(phase, "Unreadable", format!("{what}; the environment says what to do"));
@@ -266,8 +281,8 @@ fn advance(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Step {
         Err(Obstacle::Problem(problem)) => (None, Some(problem)),
         Err(Obstacle::Needed(needed)) => return Step::Read(needed),
     };
-    let findings = gates::evaluate(Input { snapshot, target, proposal: proposal.as_ref() });
-    let turn = gates::turn(snapshot, target);
+    let input = Input { snapshot, target, proposal: proposal.as_ref() };
+    let (findings, turn) = (gates::evaluate(input), gates::turn(input));
     let verdict = verdict(snapshot, target, proposal.as_ref(), problem.as_ref(), &findings, &turn);
     let mut report = match verdict {
         Verdict::Say(report) => *report,

@@ -15,7 +15,6 @@ use crate::{
         canonical,
         environment::{config, naming},
         revision::{RevisionRecord, chain},
-        version::order,
     },
 };
 
@@ -49,8 +48,7 @@ impl Proposal {
     /// Whether the version is newer than the one that is there.
     #[must_use]
     pub fn goes_forwards(&self) -> bool {
-        let names = self.base.version.as_ref().zip(self.plan.version.as_ref());
-        names.is_some_and(|(old, new)| order::is_older(&old.name, &new.name))
+        self.plan.version.as_ref().is_some_and(|version| self.base.is_older_than(version))
     }
 }
 
@@ -215,7 +213,7 @@ fn from_environment(
         return Err(Problem::rejected("SourceTerminating", message).into());
     }
     let Some((newest, released)) =
-        source.history.newest().and_then(|newest| newest.version.as_ref().map(|version| (newest, version)))
+        source.newest().and_then(|newest| newest.version.as_ref().map(|version| (newest, version)))
     else {
         let message =
             format!("{name} has no version yet, so there is nothing to promote; this goes on as soon as it has one");

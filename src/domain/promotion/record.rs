@@ -37,7 +37,7 @@ pub fn commit(
         base: plan.taken_from.clone(),
         restores: proposal.restores,
         vetoes: vetoes.filter(|version| plan.version.as_ref().is_none_or(|new| new.digest != version.digest)),
-        emergency: spec.emergency,
+        emergency: spec.emergency && !proposal.goes_forwards(),
         gates,
         plan_digest: Some(plan.digest),
         confirmations: spec.confirmations.iter().filter(counts).cloned().collect(),

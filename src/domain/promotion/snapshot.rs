@@ -14,7 +14,10 @@ use crate::{
         rules::PromotionRules,
         version::{Requires, ValidationResult},
     },
-    domain::{revision::History, version::order},
+    domain::{
+        revision::{History, RevisionRecord},
+        version::order,
+    },
 };
 
 /// Environments that require others, by name.
@@ -119,10 +122,25 @@ impl EnvironmentView {
         self.environment.metadata.uid.as_deref().unwrap_or_default()
     }
 
+    /// Its newest revision; none where that one cannot be read. To go by the one before it would be to guess: what cannot be
+    /// read may be what took that one back.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Arc<RevisionRecord>> {
+        self.history.newest().filter(|_| self.unreadable.is_none())
+    }
+
     /// Whether it is being deleted.
     #[must_use]
     pub fn terminating(&self) -> bool {
         self.environment.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether this revision is one to go back to. One whose version is newer than the one that is there now is none: whoever
+    /// restores it brings something in.
+    #[must_use]
+    pub fn goes_back_to(&self, number: RevisionNumber) -> bool {
+        let ends = self.newest().zip(self.history.get(number));
+        ends.is_some_and(|(newest, to)| !to.version.as_ref().is_some_and(|version| newest.is_older_than(version)))
     }
 
     /// Its rules for what may come in.
@@ -185,7 +203,7 @@ pub struct Rival {
     pub uid: String,
     /// Where it stands in the order of creation.
     pub place: Place,
-    /// An emergency rollback: it goes first.
+    /// An emergency: it goes first where it goes back.
     pub emergency: bool,
     /// The operator made it by itself, for this version: one for a newer version takes its place.
     pub auto: Option<semver::Version>,

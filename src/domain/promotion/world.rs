@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) revisions: BTreeMap<(String, RevisionNumber), EnvironmentRevision>,
     pub(crate) versions: BTreeMap<String, PlatformVersion>,
     pub(crate) promotions: BTreeMap<String, Promotion>,
+    /// By environment, a revision that is newer than those and cannot be read.
+    pub(crate) unreadable: BTreeMap<String, String>,
     pub(crate) now: Timestamp,
     /// Every write, in order.
     pub(crate) journal: Vec<String>,
@@ -48,6 +50,7 @@ impl World {
             revisions: BTreeMap::new(),
             versions: BTreeMap::new(),
             promotions: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             now: Timestamp::from_second(1_000_000).unwrap(),
             journal: vec![],
         };
@@ -266,7 +269,7 @@ impl World {
             let view = EnvironmentView {
                 environment: Arc::new(environment.clone()),
                 history: self.history(name),
-                unreadable: None,
+                unreadable: self.unreadable.get(name).cloned(),
             };
             (name.clone(), view)
         });
@@ -322,6 +325,7 @@ impl World {
                 Step::Refresh => reads.fresh = true,
                 Step::Act(action) => self.perform(name, action),
                 Step::Rest(rest) => {
+                    assert!(rest.wake.is_none_or(|wake| wake > self.now), "it wakes itself at once, again and again");
                     let status = &mut self.promotions.get_mut(name)?.status;
                     if status.as_ref() != Some(&rest.status) {
                         self.journal.push(format!("status {name}"));

@@ -59,12 +59,14 @@ impl History {
         self.0.iter().rev().find(made)
     }
 
-    /// The newest revision before this one that the planner deployed well and whose version nobody took back since.
+    /// The newest revision before this one that the planner deployed well and whose version nobody has taken back. A veto that
+    /// this one itself ended counts: that it is newer does not make better what was there before.
     #[must_use]
     pub fn last_good_to_restore(&self, number: RevisionNumber) -> Option<&Arc<RevisionRecord>> {
-        let vetoes = self.vetoes();
+        let before = || self.0.iter().filter(|record| record.number < number);
+        let vetoes = Self(before().cloned().collect()).vetoes();
         let taken_back = |record: &RevisionRecord| vetoes.iter().any(|veto| record.has_version(&veto.version.digest));
-        self.0.iter().find(|record| record.number < number && was_good(record) && !taken_back(record))
+        before().find(|record| was_good(record) && !taken_back(record))
     }
 
     /// The newest revision that is, or was, deployed well.
@@ -108,22 +110,21 @@ impl History {
     /// The stretches of time for which a version was deployed and healthy here, one for each revision that had it.
     #[must_use]
     pub fn healthy(&self, version: &Digest, now: Timestamp) -> Vec<Healthy> {
-        let mut next: Option<Timestamp> = None;
-        let mut stretches = vec![];
-        for record in &self.0 {
-            if record.has_version(version)
-                && let Some(outcome) = &record.outcome
-                && let Some(since) = outcome.healthy_since
-            {
-                let lasts = next.is_none() && outcome.state == DeploymentState::Succeeded;
-                let until = outcome.healthy_until.into_iter().chain(next).min().unwrap_or(now);
-                let longest = outcome.longest_healthy_seconds.map(SignedDuration::from_secs);
-                let lasted = until.duration_since(since).max(longest.unwrap_or_default());
-                stretches.push(Healthy { revision: record.number, since, lasted, lasts });
-            }
-            next = Some(record.timestamp);
-        }
-        stretches
+        let had_it = self.0.iter().filter(|record| record.has_version(version));
+        had_it.filter_map(|record| self.stretch(record, now)).collect()
+    }
+
+    /// The stretch of time for which this revision was deployed and healthy, if it ever was.
+    #[must_use]
+    pub fn stretch(&self, record: &RevisionRecord, now: Timestamp) -> Option<Healthy> {
+        let outcome = record.outcome.as_ref()?;
+        let since = outcome.healthy_since?;
+        let next = self.after(record.number).next().map(|next| next.timestamp);
+        let lasts = next.is_none() && outcome.state == DeploymentState::Succeeded;
+        let until = outcome.healthy_until.into_iter().chain(next).min().unwrap_or(now);
+        let longest = outcome.longest_healthy_seconds.map(SignedDuration::from_secs);
+        let lasted = until.duration_since(since).max(longest.unwrap_or_default());
+        Some(Healthy { revision: record.number, since, lasted, lasts })
     }
 }
 

@@ -19,10 +19,12 @@ pub fn after(
     now: Timestamp,
 ) -> Option<DeploymentOutcome> {
     let report = report.filter(|report| report.revision == revision)?;
-    // A later time is news by itself: it says what is out of date from now on.
+    // A later time is news by itself: it says what is out of date from now on. One that is still ahead is not: it counts
+    // as the moment at which it is looked at, and would be news again at every look.
     let same = |known: &DeploymentOutcome| {
         let words = known.message == report.message && known.reported_by == report.reported_by;
-        known.state == report.state && words && known.at >= report.at.map(|at| at.min(now))
+        let no_later = report.at > Some(now) || known.at >= report.at;
+        known.state == report.state && words && no_later
     };
     if known.is_some_and(|known| is_stale(known, report) || same(known)) {
         return None;
@@ -124,6 +126,22 @@ mod tests {
         assert_eq!(after(RevisionNumber::FIRST, Some(&known), Some(&success), at(200)), None);
         let untimed = report(DeploymentState::InProgress, None);
         assert_eq!(after(RevisionNumber::FIRST, Some(&known), Some(&untimed), at(200)), None);
+    }
+
+    #[test]
+    fn a_report_whose_time_is_still_ahead_is_news_once_however_often_it_is_looked_at() {
+        let first = RevisionNumber::FIRST;
+        let ahead = report(DeploymentState::Succeeded, Some(500));
+        let known = after_all(std::slice::from_ref(&ahead)).unwrap();
+        assert_eq!(known.at, Some(at(100)), "it silences nobody");
+        for second in 101..500 {
+            assert_eq!(after(first, Some(&known), Some(&ahead), at(second)), None);
+        }
+        let known = after(first, Some(&known), Some(&ahead), at(500)).unwrap();
+        assert_eq!((known.at, known.healthy_since), (ahead.at, Some(at(100))), "now it is known what is out of date");
+        assert_eq!(after(first, Some(&known), Some(&ahead), at(501)), None);
+        let failed = report(DeploymentState::Failed, Some(900));
+        assert!(after(first, Some(&known), Some(&failed), at(600)).is_some(), "what it says anew counts at once");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::{
         conditions::whole_seconds,
         environment::{children, config},
         revision::outcome,
+        version::order,
     },
 };
 
@@ -113,6 +114,12 @@ impl RevisionRecord {
     #[must_use]
     pub fn has_version(&self, digest: &Digest) -> bool {
         self.version.as_ref().is_some_and(|version| version.digest == *digest)
+    }
+
+    /// Whether its version is older than this one. Where there is none yet, whatever comes is newer.
+    #[must_use]
+    pub fn is_older_than(&self, version: &VersionReference) -> bool {
+        self.version.as_ref().is_none_or(|own| order::is_older(&own.name, &version.name))
     }
 
     /// Whether a promotion of this name made it.

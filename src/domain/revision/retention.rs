@@ -18,9 +18,9 @@ pub fn retained_from(history: &History, limit: u32) -> Option<RevisionNumber> {
     (first > RevisionNumber::FIRST).then_some(first)
 }
 
-/// The revisions that the newest one lets go, but for those that something rests on: the last good one, a rollback
-/// whose veto holds, and what it rolled back; and what promotions on their way would go back to, have made, or would be
-/// answered with if that fails.
+/// The revisions that the newest one lets go, but for those that something rests on: the last good one, which may have been
+/// taken back, and the one that the next failure would be answered with; a rollback whose veto holds, and what it rolled
+/// back; and what promotions on their way would go back to, have made, or would be answered with if that fails.
 #[must_use]
 pub fn surplus(history: &History, on_their_way: &[Rival]) -> Vec<RevisionNumber> {
     let Some(newest) = history.newest() else { return vec![] };
@@ -31,6 +31,7 @@ pub fn surplus(history: &History, on_their_way: &[Rival]) -> Vec<RevisionNumber>
         kept.extend(history.last_good_to_restore(made.number).map(|record| record.number));
     }
     kept.extend(history.last_good().map(|record| record.number));
+    kept.extend(history.last_good_to_restore(newest.number.next()).map(|record| record.number));
     for veto in history.vetoes() {
         kept.insert(veto.revision);
         let rolled_back =
@@ -77,6 +78,32 @@ mod tests {
         let rivals: Vec<Rival> = world.promotions.values().filter_map(Rival::of).collect();
         assert_eq!(numbers(&retention::surplus(&world.history("staging"), &rivals)), [4, 3]);
         assert_eq!(numbers(&retention::surplus(&world.history("staging"), &[])), [4, 3, 2]);
+    }
+
+    #[test]
+    fn what_the_next_failure_would_be_answered_with_stays() {
+        let mut world = World::shop();
+        world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+        world.promote("up", &json!({"target": "staging", "source": {"version": "v1.1.0"}}));
+        world.settle("up");
+        world.deployed("staging");
+        world.settle("up");
+        world.promote("back", &json!({"target": "staging", "source": {"revision": 1}}));
+        world.settle("back");
+        // Nobody reports it, and what was deployed well last is what it took back.
+        edited(&mut world, "staging", 2);
+        let surplus = retention::surplus(&world.history("staging"), &[]);
+        assert_eq!(numbers(&surplus), [] as [u32; 0]);
+        for number in surplus {
+            world.revisions.remove(&("staging".to_owned(), number));
+        }
+        world.promotions.remove("back");
+        world.publish("v1.0.1", &json!({"flows": ["Checkout"]}));
+        world.promote("next", &json!({"target": "staging", "source": {"version": "v1.0.1"}}));
+        world.settle("next");
+        world.report("staging", number(6), "Failed");
+        world.settle("next");
+        assert_eq!((world.newest("staging").spec.restores, world.has("staging")), (Some(number(1)), "v1.0.0"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::api::{GateType, promotion::Evidence, revision::EffectiveConfiguration
 const GATE: GateType = GateType::Completeness;
 
 pub(super) fn evaluate(input: Input<'_>) -> Finding {
-    if input.snapshot.promotion.spec.source.revision.is_some() {
+    if input.snapshot.promotion.spec.source.revision.is_some() && input.waiver().is_some() {
         return Finding::waived(GATE, "A rollback brings back the configuration that the version had");
     }
     let Some(proposal) = input.proposal else { return Finding::unknown(GATE) };

@@ -11,7 +11,7 @@ const GATE: GateType = GateType::Confirmations;
 pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
     let required = input.rules()?.confirmations.as_ref().filter(|rules| rules.required > 0)?.required;
     let promotion = input.snapshot.promotion;
-    if promotion.spec.emergency {
+    if input.is_emergency() {
         return Some(Finding::waived(GATE, "An emergency rollback needs no confirmation; it is marked in the history"));
     }
     let Some(proposal) = input.proposal else { return Some(Finding::unknown(GATE)) };

@@ -26,13 +26,17 @@ pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
     let Some(version) = input.version() else { return Some(Finding::unknown(GATE)) };
     // A version that is named must be where it may come from.
     let released = allowed.iter().find_map(|name| {
-        let newest = input.snapshot.environments.get(name)?.history.newest()?;
+        let newest = input.snapshot.environments.get(name)?.newest()?;
         newest.has_version(&version.digest).then_some((name, newest.number))
     });
     if let Some((name, revision)) = released {
         let message = format!("{} is released in {name}", version.name);
         let evidence = by_revision(name, revision, &version.digest);
         return Some(Finding::passed(GATE, "SourceAllowed", message).resting_on(evidence));
+    }
+    let unreadable = allowed.iter().find_map(|name| input.snapshot.environments.get(name)?.unreadable.as_ref());
+    if let Some(revision) = unreadable {
+        return Some(Finding::unreadable(GATE, revision));
     }
     let message = format!("{target} accepts only what comes from {list}; release {} there first", version.name);
     Some(Finding::pending(GATE, "NotInSource", message))

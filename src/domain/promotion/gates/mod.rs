@@ -55,6 +55,12 @@ impl Input<'_> {
         self.proposal?.plan.version.as_ref()
     }
 
+    /// Whether it goes past queue and confirmations. Not forwards: else one person alone could bring a newer version in.
+    fn is_emergency(&self) -> bool {
+        let spec = &self.snapshot.promotion.spec;
+        spec.emergency && spec.source.revision.is_some_and(|number| self.target.goes_back_to(number))
+    }
+
     /// Why gates that look at where a version comes from are not asked for here.
     fn waiver(&self) -> Option<&'static str> {
         let source = &self.snapshot.promotion.spec.source;
@@ -110,6 +116,12 @@ impl Finding {
     /// Nobody can say yet what would move.
     fn unknown(gate: GateType) -> Self {
         Self::pending(gate, "NotEvaluated", "It cannot be evaluated before it is known what would move")
+    }
+
+    /// What an environment has now, or had, cannot be read.
+    fn unreadable(gate: GateType, revision: &str) -> Self {
+        let message = format!("The EnvironmentRevision {revision} cannot be read; its environment says what to do");
+        Self::pending(gate, "Unreadable", message)
     }
 
     fn about(mut self, about: &str) -> Self {

@@ -11,8 +11,11 @@
 use super::{Finding, Input};
 use crate::{
     api::{GateType, rules::QueuePolicy},
-    domain::promotion::snapshot::{EnvironmentView, Rival, Snapshot, is_auto, version_of},
+    domain::promotion::snapshot::{Rival, is_auto, version_of},
 };
+
+#[cfg(test)]
+mod tests;
 
 const GATE: GateType = GateType::Queue;
 
@@ -31,38 +34,43 @@ pub enum Turn {
 
 /// Whose turn it is.
 #[must_use]
-pub fn turn(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Turn {
+pub fn turn(input: Input<'_>) -> Turn {
+    let Input { snapshot, target, .. } = input;
     let rivals: Vec<&Rival> = snapshot.rivals.iter().filter(|rival| rival.uid != snapshot.uid()).collect();
-    if snapshot.promotion.spec.emergency {
+    if input.is_emergency() {
         return Turn::Mine;
     }
     let me = snapshot.place();
+    // Where something that it names is not there, there is no place that a newer one could take.
+    let has_place = input.proposal.is_some();
     let on_its_way = |rival: &&&Rival| target.history.iter().any(|record| record.is_named(&rival.name));
     let moving = rivals.iter().find(on_its_way).copied();
     let mine = version_of(snapshot.promotion).filter(|_| is_auto(snapshot.promotion));
     let gives_way = |rival: &Rival| rival.auto.is_some() && rival.auto < mine;
     let waiting = || rivals.iter().filter(|rival| !rival.idle && !on_its_way(rival) && !gives_way(rival)).copied();
-    let before = waiting().filter(|rival| rival.emergency || rival.place < me);
-    if mine.is_some()
+    let goes_first = |rival: &Rival| rival.emergency && rival.asks.is_some_and(|number| target.goes_back_to(number));
+    let before = waiting().filter(|rival| goes_first(rival) || rival.place < me);
+    if has_place
+        && mine.is_some()
         && let Some(newer) = waiting().find(|rival| rival.auto > mine)
     {
         return Turn::Superseded(newer.name.clone());
     }
-    match policy(snapshot, target) {
+    match policy(input) {
         QueuePolicy::Queue => {
             let mut ahead: Vec<&Rival> = moving.into_iter().chain(before).collect();
-            ahead.sort_by(|one, other| (!one.emergency, &one.place).cmp(&(!other.emergency, &other.place)));
+            ahead.sort_by(|one, other| (!goes_first(one), &one.place).cmp(&(!goes_first(other), &other.place)));
             let first = moving.or(ahead.first().copied());
             first.map_or(Turn::Mine, |first| Turn::After(first.name.clone(), count(ahead.len())))
         }
         QueuePolicy::Supersede => {
-            if let Some(newer) = waiting().find(|rival| rival.place > me && rival.promising) {
+            if let Some(newer) = waiting().find(|rival| has_place && rival.place > me && rival.promising) {
                 return Turn::Superseded(newer.name.clone());
             }
             moving.map_or(Turn::Mine, |moving| Turn::After(moving.name.clone(), 1))
         }
         QueuePolicy::Reject => {
-            let older = moving.into_iter().chain(before).filter(|rival| rival.emergency || rival.place < me);
+            let older = moving.into_iter().chain(before).filter(|rival| goes_first(rival) || rival.place < me);
             match (older.min_by(|one, other| one.place.cmp(&other.place)), moving) {
                 (Some(older), _) => Turn::Refused(older.name.clone()),
                 // A newer one that went first, while this one waited for something that was not there.
@@ -73,9 +81,9 @@ pub fn turn(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> Turn {
     }
 }
 
-fn policy(snapshot: &Snapshot<'_>, target: &EnvironmentView) -> QueuePolicy {
-    match target.rules().map_or(QueuePolicy::default(), |rules| rules.queue) {
-        QueuePolicy::Reject if is_auto(snapshot.promotion) => QueuePolicy::Queue,
+fn policy(input: Input<'_>) -> QueuePolicy {
+    match input.rules().map_or(QueuePolicy::default(), |rules| rules.queue) {
+        QueuePolicy::Reject if is_auto(input.snapshot.promotion) => QueuePolicy::Queue,
         policy => policy,
     }
 }
@@ -86,10 +94,10 @@ fn count(ahead: usize) -> u32 {
 
 pub(super) fn evaluate(input: Input<'_>) -> Finding {
     let target = input.target.name();
-    if input.snapshot.promotion.spec.emergency {
+    if input.is_emergency() {
         return Finding::waived(GATE, "An emergency rollback does not wait for its turn");
     }
-    match turn(input.snapshot, input.target) {
+    match turn(input) {
         Turn::Mine => Finding::passed(GATE, "FirstInLine", format!("Nothing else is on its way into {target}")),
         Turn::After(name, count) => {
             let message =

@@ -73,6 +73,9 @@ fn soaked(
     version: &VersionReference,
 ) -> Finding {
     let name = &requirement.environment;
+    if let Some(revision) = &environment.unreadable {
+        return Finding::unreadable(GATE, revision);
+    }
     if let Some(veto) = environment.history.veto(&version.digest) {
         let message = format!(
             "{} was rolled back in {name} by revision {}; promote a newer version",

@@ -406,3 +406,55 @@ fn a_second_promotion_is_rejected_where_the_queue_says_so() {
     assert_eq!(world.phase("p"), PromotionPhase::AwaitingConfirmation);
     assert_eq!((world.phase("q"), world.gate("q", "queue").reason.as_str()), (PromotionPhase::Rejected, "Occupied"));
 }
+
+#[test]
+fn what_an_environment_has_is_not_guessed_from_older_revisions_when_its_newest_cannot_be_read() {
+    let rules = [
+        (json!({"requires": [{"environment": "staging"}]}), "requires/staging"),
+        (json!({"from": ["staging"]}), "from"),
+    ];
+    for (rules, gate) in rules {
+        let mut world = World::shop();
+        world.release("staging", "v1.1.0");
+        world.deployed("staging");
+        world.rules("production", &rules);
+        world.unreadable.insert("staging".to_owned(), "staging-3".to_owned());
+        world.promote("p", &json!({"target": "production", "source": {"version": "v1.1.0"}}));
+        world.settle("p");
+        assert_eq!((world.phase("p"), world.has("production")), (PromotionPhase::Evaluating, "v1.0.0"), "{gate}");
+        let found = world.gate("p", gate);
+        assert_eq!((found.state, found.reason.as_str()), (GateState::Pending, "Unreadable"));
+        assert!(found.message.contains("staging-3"), "{}", found.message);
+        world.unreadable.clear();
+        world.settle("p");
+        assert_eq!(world.has("production"), "v1.1.0", "{gate}");
+    }
+}
+
+#[test]
+fn of_several_sources_one_that_can_be_read_is_enough() {
+    let mut world = World::shop();
+    world.rules("production", &json!({"from": ["staging", "dev"]}));
+    world.unreadable.insert("staging".to_owned(), "staging-3".to_owned());
+    world.promote("p", &json!({"target": "production", "source": {"version": "v1.1.0"}}));
+    world.settle("p");
+    assert_eq!(world.has("production"), "v1.1.0", "dev has it");
+}
+
+#[test]
+fn from_a_source_whose_newest_revision_cannot_be_read_nothing_is_taken() {
+    let mut world = World::shop();
+    world.unreadable.insert("dev".to_owned(), "dev-2".to_owned());
+    to_staging(&mut world);
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Pending, "v1.0.0"));
+    let ready = &world.status("p").conditions[0];
+    assert!(ready.reason == "Unreadable" && ready.message.contains("dev-2"), "{}", ready.message);
+    world.unreadable.clear();
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v1.1.0");
+    // What has moved does not look at its source any more.
+    world.unreadable.insert("dev".to_owned(), "dev-2".to_owned());
+    world.deployed("staging");
+    world.settle("p");
+    assert_eq!(world.phase("p"), PromotionPhase::Succeeded);
+}

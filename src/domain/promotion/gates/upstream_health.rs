@@ -15,7 +15,7 @@ pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
         let message = format!("{name} is degraded; this goes on as soon as it is as intended again");
         return Some(Finding::pending(GATE, "Degraded", message));
     }
-    let Some(newest) = source.history.newest() else { return Some(Finding::unknown(GATE)) };
+    let Some(newest) = source.newest() else { return Some(Finding::unknown(GATE)) };
     if newest.outcome.as_ref().is_some_and(|outcome| outcome.state == DeploymentState::Failed) {
         let message =
             format!("The deployment of revision {} of {name} failed; this goes on with a healthy one", newest.number);
@@ -34,7 +34,7 @@ fn upstream(input: Input<'_>) -> Option<&String> {
     let version = input.version()?;
     let has_it = |name: &&String| {
         let environment = input.snapshot.environments.get(*name);
-        let newest = environment.and_then(|environment| environment.history.newest());
+        let newest = environment.and_then(|environment| environment.newest());
         newest.is_some_and(|newest| newest.has_version(&version.digest))
     };
     input.target.rules()?.from.iter().find(has_it)

@@ -28,10 +28,12 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 pub(super) fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionRecord) -> Step {
     let name = naming::revision(target.name(), made.number);
     let outcome = outcome::of(snapshot, target, made);
-    if !made.is_made_by(snapshot.uid()) && outcome.has_ended() {
+    let stored = snapshot.promotion.status.clone().unwrap_or_default();
+    // One that Git put back follows a deployment that is on its way, and tells of the end that it has seen coming.
+    let is_another = !made.is_made_by(snapshot.uid());
+    if is_another && stored.revision != Some(made.number) && outcome.has_ended() {
         return done_before(snapshot, target, made);
     }
-    let stored = snapshot.promotion.status.clone().unwrap_or_default();
     // The environment takes a moment to publish it, and then there is more to say. Longer than that is worth a word.
     let has_just_moved = stored.phase.is_some() && stored.revision.is_none();
     let patience_ends = made.timestamp.checked_add(PATIENCE).unwrap_or(snapshot.now);
@@ -49,7 +51,11 @@ pub(super) fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &R
             (Some(record::plan_of(&revision.spec, before.map(AsRef::as_ref))), revision.spec.gates.clone())
         }
     };
-    if let Outcome::Failed { why, answer: Answer::Restore(good) } = &outcome {
+    // The answer is up to the promotion that made the revision: only of that one it is known that it has not ended before,
+    // under rules that may have been others.
+    if let Outcome::Failed { why, answer: Answer::Restore(good) } = &outcome
+        && !is_another
+    {
         return restore(snapshot, target, *good, why);
     }
     let mut report = told(target, made, outcome);
@@ -59,15 +65,24 @@ pub(super) fn follow(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &R
 
 /// A promotion of this name moved something before, and that has ended.
 fn done_before(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionRecord) -> Step {
-    let message = format!(
+    let mut report = Report::before(PromotionPhase::Succeeded, "DoneBefore", moved_before(target, made));
+    report.revision = Some(made.number);
+    rest(snapshot, report)
+}
+
+/// A dry run whose name has moved something: it follows nothing, and above all answers nothing.
+pub(super) fn dry_run(snapshot: &Snapshot<'_>, target: &EnvironmentView, made: &RevisionRecord) -> Step {
+    let message = format!("It would not move: {}", moved_before(target, made));
+    rest(snapshot, Report::before(PromotionPhase::DryRun, "DryRun", message))
+}
+
+fn moved_before(target: &EnvironmentView, made: &RevisionRecord) -> String {
+    format!(
         "A promotion of this name made revision {} of {} before, and a name moves something once; use another name to \
          promote again",
         made.number,
         target.name()
-    );
-    let mut report = Report::before(PromotionPhase::Succeeded, "DoneBefore", message);
-    report.revision = Some(made.number);
-    rest(snapshot, report)
+    )
 }
 
 /// Where the promotion stands, in words.
@@ -84,6 +99,16 @@ fn told(target: &EnvironmentView, made: &RevisionRecord, outcome: Outcome) -> Re
             let what = if begun { "the end of the deployment" } else { "the Deployment Planner's report" };
             let message = format!("{what} of revision {revision} of {name} (status.deployment), until {until}");
             Report { until: Some(until), ..say(PromotionPhase::ReadyForDeploy, "ReadyForDeploy", message) }
+        }
+        Outcome::Reported { revision } => {
+            let message = format!(
+                "the planner's report of revision {revision} of {name} to be written down; {name} says what is in the way"
+            );
+            say(PromotionPhase::ReadyForDeploy, "ReadyForDeploy", message)
+        }
+        Outcome::Terminating => {
+            let message = format!("The target {name} is being deleted; this ends when it is gone");
+            say(PromotionPhase::ReadyForDeploy, "TargetTerminating", message)
         }
         Outcome::Soaking { until } => {
             let message = format!("{version} is deployed in {name} and must stay healthy until {until}");
@@ -104,6 +129,7 @@ fn told(target: &EnvironmentView, made: &RevisionRecord, outcome: Outcome) -> Re
                     format!("{why}; no earlier revision was reported as deployed, so there is nothing to roll back to"),
                     None,
                 ),
+                Answer::Hold if target.terminating() => (format!("{why}; {name} is being deleted"), None),
                 Answer::Hold | Answer::Restore(_) => {
                     (format!("{why}; the release stays: promote another version, or roll back (source.revision)"), None)
                 }

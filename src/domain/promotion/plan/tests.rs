@@ -525,5 +525,5 @@ fn of_promotions_that_are_made_by_themselves_the_newest_version_wins() {
     assert_eq!(world.phase("staging-auto-v10.0.0"), PromotionPhase::AwaitingConfirmation);
     world.wait(60 * 48);
     world.settle_all();
-    assert!(world.promotions.contains_key("staging-auto-v2.0.0"), "it stays, or it would be made again");
+    assert!(!world.promotions.contains_key("staging-auto-v2.0.0"), "it goes when its time is over");
 }

@@ -167,6 +167,27 @@ fn what_people_rolled_back_does_not_come_back_as_an_answer() {
 }
 
 #[test]
+fn what_people_rolled_back_does_not_come_back_because_the_version_that_failed_was_newer() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.deployed("staging");
+    world.settle("p");
+    world.promote("back", &json!({"target": "staging", "source": {"revision": 1}, "reason": "v1.1.0 loses orders"}));
+    world.settle("back");
+    world.report("staging", number(3), "Failed");
+    world.settle("back");
+    world.promote("q", &json!({"target": "staging", "source": {"version": "v2.0.0"}}));
+    world.settle("q");
+    assert!(world.history("staging").vetoes().is_empty(), "a newer version was released");
+    world.report("staging", number(4), "Failed");
+    world.settle("q");
+    let record = &world.newest("staging").spec;
+    assert_eq!((record.restores, world.has("staging")), (Some(number(1)), "v1.0.0"));
+}
+
+#[test]
 fn with_nothing_to_go_back_to_a_failure_says_so() {
     let mut world = World::shop();
     for revision in world.revisions.values_mut() {
@@ -251,4 +272,149 @@ fn a_new_sync_of_what_was_healthy_has_a_deadline_of_its_own() {
     world.wait(6);
     world.settle("p");
     assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.0.0"));
+}
+
+/// A promotion under these rules has ended so, and its planner reports this a day later.
+fn ended_and_reported(deployment: &serde_json::Value, end: PromotionPhase, later: &[&str]) -> World {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": deployment}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    world.report("staging", number(2), if end == PromotionPhase::Failed { "Failed" } else { "Succeeded" });
+    world.settle("p");
+    world.wait(60);
+    world.settle("p");
+    assert_eq!(world.phase("p"), end);
+    world.wait(60 * 24);
+    for state in later {
+        world.report("staging", number(2), state);
+        world.settle_all();
+        world.wait(1);
+    }
+    assert_eq!((world.phase("p"), world.has("staging")), (end, "v1.1.0"), "an end is final");
+    world
+}
+
+#[test]
+fn what_succeeded_is_not_rolled_back_when_git_puts_its_promotion_back_or_its_status_is_lost() {
+    for soak in ["0s", "10m"] {
+        for later in [&["Failed"][..], &["InProgress"], &["InProgress", "Failed"]] {
+            let rules = json!({"soak": soak, "onFailure": "Rollback"});
+            let mut world = ended_and_reported(&rules, PromotionPhase::Succeeded, later);
+            world.promotions.get_mut("p").unwrap().status = None;
+            world.settle("p");
+            assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Succeeded, "v1.1.0"), "{later:?}");
+            world.promote_as("p", "u-of-another-life", &dev_to_staging());
+            world.settle("p");
+            assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Succeeded, "v1.1.0"), "{later:?}");
+            assert_eq!(world.status("p").conditions[0].reason, "DoneBefore");
+        }
+    }
+}
+
+#[test]
+fn what_failed_and_was_held_is_not_rolled_back_when_the_rules_change_and_its_promotion_comes_back() {
+    let mut world = ended_and_reported(&json!({"onFailure": "Hold"}), PromotionPhase::Failed, &[]);
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    // Whatever the planner reports since then: it had ended.
+    for state in ["Failed", "InProgress", "Failed"] {
+        world.report("staging", number(2), state);
+        world.wait(1);
+        world.promotions.get_mut("p").unwrap().status = None;
+        world.settle("p");
+        assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Failed, "v1.1.0"));
+        assert_eq!(world.status("p").revision, Some(number(2)));
+    }
+    world.promote_as("p", "u-of-another-life", &dev_to_staging());
+    world.settle("p");
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::Succeeded, "v1.1.0"));
+    assert_eq!(world.status("p").conditions[0].reason, "DoneBefore");
+}
+
+#[test]
+fn one_that_git_put_back_tells_of_a_failure_that_it_has_seen_coming_and_does_not_answer_it() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    world.promote("release", &dev_to_staging());
+    world.settle("release");
+    world.promote_as("release", "u-of-another-life", &dev_to_staging());
+    world.settle("release");
+    assert_eq!(world.phase("release"), PromotionPhase::ReadyForDeploy);
+    world.report("staging", number(2), "Failed");
+    world.settle("release");
+    assert_eq!((world.phase("release"), world.has("staging")), (PromotionPhase::Failed, "v1.1.0"));
+}
+
+#[test]
+fn a_dry_run_moves_nothing_although_a_promotion_of_its_name_did() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"deployment": {"onFailure": "Rollback"}}));
+    world.promote("p", &dev_to_staging());
+    world.settle("p");
+    let mut spec = dev_to_staging();
+    (spec["dryRun"], spec["ttlAfterFinished"]) = (json!(true), json!("10m"));
+    world.promote_as("p", "u-of-another-life", &spec);
+    world.report("staging", number(2), "Failed");
+    world.settle("p");
+    assert_eq!((world.phase("p"), world.has("staging")), (PromotionPhase::DryRun, "v1.1.0"));
+    let message = &world.status("p").conditions[0].message;
+    assert!(message.contains("would not move") && message.contains("revision 2"), "{message}");
+    world.wait(10);
+    assert!(world.settle("p").is_none(), "and it goes when its time is over");
+}
+
+/// The planner reports the newest revision of staging, and the environment does not write it down.
+fn reported_in_vain(world: &mut World, state: &str) {
+    let revision = world.newest("staging").spec.revision;
+    let report = json!({"revision": revision, "state": state, "reportedBy": "argocd", "at": world.now});
+    world.env("staging").status.as_mut().unwrap().deployment = Some(serde_json::from_value(report).unwrap());
+}
+
+#[test]
+fn past_its_deadline_it_waits_for_the_report_to_be_written_down_and_does_not_look_again_and_again() {
+    for state in ["Succeeded", "Failed"] {
+        for published in [true, false] {
+            let mut world = World::shop();
+            world.rules("staging", &json!({"deployment": {"deadline": "5m"}}));
+            world.promote("p", &dev_to_staging());
+            let rest = world.settle("p").unwrap();
+            reported_in_vain(&mut world, state);
+            if !published {
+                world.env("staging").status.as_mut().unwrap().release = None;
+            }
+            world.now = rest.wake.unwrap();
+            let rest = world.settle("p").unwrap();
+            assert_eq!((world.phase("p"), rest.wake), (PromotionPhase::ReadyForDeploy, None), "the write wakes it");
+            let waiting_for = world.status("p").waiting_for.clone().unwrap();
+            assert!(waiting_for.contains("written down"), "{waiting_for}");
+            world.report("staging", number(2), state);
+            world.settle("p");
+            let end = if state == "Failed" { PromotionPhase::Failed } else { PromotionPhase::Succeeded };
+            assert_eq!(world.phase("p"), end);
+        }
+    }
+}
+
+#[test]
+fn in_a_target_that_is_being_deleted_it_waits_for_that_and_rolls_nothing_back() {
+    for state in [None, Some("Succeeded"), Some("Failed")] {
+        let mut world = World::shop();
+        world.rules("staging", &json!({"deployment": {"deadline": "5m", "onFailure": "Rollback"}}));
+        world.promote("p", &dev_to_staging());
+        let rest = world.settle("p").unwrap();
+        let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now);
+        world.env("staging").metadata.deletion_timestamp = Some(now);
+        if let Some(state) = state {
+            reported_in_vain(&mut world, state);
+        }
+        world.now = rest.wake.unwrap();
+        let rest = world.settle("p").unwrap();
+        assert_eq!((world.phase("p"), rest.wake), (PromotionPhase::ReadyForDeploy, None), "{state:?}");
+        let waiting_for = world.status("p").waiting_for.clone().unwrap();
+        assert!(waiting_for.contains("staging is being deleted"), "{waiting_for}");
+        assert_eq!(world.has("staging"), "v1.1.0");
+        world.environments.remove("staging");
+        world.settle("p");
+        assert_eq!(world.status("p").conditions[0].reason, "RevisionGone");
+    }
 }
