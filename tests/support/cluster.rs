@@ -65,6 +65,12 @@ impl Cluster {
         Exclusive { cluster, _turn: turn }
     }
 
+    /// A cluster that nobody else uses, with a control plane of another kind.
+    pub fn alone(options: &Options) -> &'static Self {
+        let plane = Box::leak(Box::new(ControlPlane::start(options).unwrap()));
+        Box::leak(Box::new(Self::install(plane)))
+    }
+
     fn install(plane: &'static ControlPlane) -> Self {
         let kubectl = plane.kubectl();
         chart::install(plane, &["--set", "operator.gateways.public=gateway-system"]).unwrap();

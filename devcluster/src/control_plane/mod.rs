@@ -28,6 +28,8 @@ pub struct Options {
     pub name: String,
     /// Where its directory is made. By default where temporary files belong.
     pub parent: Option<PathBuf>,
+    /// Features of Kubernetes that the API server turns on or off, as in `WatchList=false`. Others are as a release has them.
+    pub feature_gates: Vec<String>,
     /// Whether the directory with the logs stays when the control plane ends.
     pub keep_logs: bool,
 }
@@ -77,10 +79,10 @@ impl ControlPlane {
             directory.keep();
         }
         // The error names a log, so the log has to stay.
-        Self::start_in(&directory, tools).inspect_err(|_| directory.keep())
+        Self::start_in(&directory, tools, &options.feature_gates).inspect_err(|_| directory.keep())
     }
 
-    fn start_in(directory: &Arc<Directory>, tools: ControlPlaneTools) -> Result<Self> {
+    fn start_in(directory: &Arc<Directory>, tools: ControlPlaneTools, feature_gates: &[String]) -> Result<Self> {
         let pki = directory.path().join("pki");
         let authority = Authority::new("devcluster", pki.clone())?;
         let admin = authority.person("admin", "admin", &["system:masters"])?;
@@ -96,6 +98,7 @@ impl ControlPlane {
             token_keys: pki::token_keys(&pki)?,
             pki,
             audit_policy,
+            feature_gates: feature_gates.to_vec(),
             audit_log: directory.path().join("audit.log"),
         };
         let kubectl = kubectl(directory, &tools, directory.kubeconfig("admin"));

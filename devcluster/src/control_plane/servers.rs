@@ -76,6 +76,7 @@ pub(super) struct ApiServer {
     pub token_keys: Identity,
     pub audit_policy: PathBuf,
     pub audit_log: PathBuf,
+    pub feature_gates: Vec<String>,
 }
 
 impl ApiServer {
@@ -115,6 +116,9 @@ impl ApiServer {
         path_flag(&mut command, "service-account-signing-key-file", &self.token_keys.key);
         path_flag(&mut command, "audit-policy-file", &self.audit_policy);
         path_flag(&mut command, "audit-log-path", &self.audit_log);
+        if !self.feature_gates.is_empty() {
+            command.arg(format!("--feature-gates={}", self.feature_gates.join(",")));
+        }
         command
     }
 }
