@@ -173,7 +173,7 @@ impl Fleet {
     /// What the Deployment Planner would say of the source.
     async fn report_deployed(&self, client: &Client, project: &str) -> Result<()> {
         let api: Api<PlatformEnvironment> = Api::namespaced(client.clone(), project);
-        let report = json!({"revision": self.revisions_each, "state": "Succeeded", "reportedBy": "bench"});
+        let report = json!({"revision": self.revisions_each, "state": "Succeeded"});
         let patch = json!({
             "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment",
             "status": {"deployment": report},

@@ -33,6 +33,8 @@ pub struct Entry {
     stage: String,
     verb: String,
     user: User,
+    #[serde(default)]
+    user_agent: String,
     object_ref: Option<ObjectRef>,
     response_status: Option<Status>,
     stage_timestamp: Timestamp,
@@ -45,6 +47,7 @@ struct User {
 
 #[derive(Deserialize)]
 struct ObjectRef {
+    namespace: Option<String>,
     resource: Option<String>,
     subresource: Option<String>,
 }
@@ -61,6 +64,14 @@ impl Entry {
 
     fn is_read(&self) -> bool {
         matches!(self.verb.as_str(), "get" | "list")
+    }
+
+    /// Whether it is the operator's, and no part of the election of a leader or of its look at the policies, which it does at home.
+    fn is_operators_work(&self) -> bool {
+        let namespace = self.object_ref.as_ref().and_then(|object| object.namespace.as_deref());
+        self.user.username == cluster::OPERATOR_USER
+            && self.user_agent.starts_with(cluster::OPERATOR_AGENT)
+            && namespace != Some(cluster::NAME)
     }
 
     /// As in `create events` or `patch platformenvironments/status`, with the code if it is an error.
@@ -127,7 +138,7 @@ impl Tally {
     }
 
     pub fn add(&mut self, entries: Vec<Entry>) {
-        for entry in entries.into_iter().filter(|entry| entry.user.username == cluster::OPERATOR_USER) {
+        for entry in entries.into_iter().filter(Entry::is_operators_work) {
             if entry.is_write() {
                 self.writes += 1;
                 self.last_write = self.last_write.max(Some(entry.stage_timestamp));

@@ -4,7 +4,7 @@ use std::{fmt::Debug, path::PathBuf};
 
 use devcluster::{ControlPlane, Options};
 use environment_manager::{
-    api::{ConditionStatus, PlatformEnvironment, condition::READY, crds_yaml},
+    api::{ConditionStatus, PlatformEnvironment, condition::READY},
     kube_ext::client::{ClusterAccess, connect},
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -22,37 +22,30 @@ use super::Result;
 /// The operator, as the API server knows it.
 pub const OPERATOR_USER: &str = "system:serviceaccount:environment-manager:environment-manager";
 
+/// The release, its namespace, and the name of everything in it.
+pub const NAME: &str = "environment-manager";
+
+/// How the operator's program calls itself in its requests.
+pub const OPERATOR_AGENT: &str = "environment-manager/";
+
 /// The operator's program, built with the profile `bench`, which is `release`.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_environment-manager");
-
-/// The twin has the operator's rights, but a name of its own.
-const TWIN: &str = r#"
-{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "twin", "namespace": "environment-manager"}}
----
-{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "twin"},
- "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "environment-manager"},
- "subjects": [{"kind": "ServiceAccount", "name": "twin", "namespace": "environment-manager"}]}
-"#;
 
 /// A control plane that is ready for operator and twin.
 pub struct Cluster {
     pub plane: ControlPlane,
     pub operator_kubeconfig: PathBuf,
-    twin_kubeconfig: PathBuf,
 }
 
 impl Cluster {
     pub fn start() -> Result<Self> {
         let plane = ControlPlane::start(&Options { name: "bench".to_owned(), ..Options::default() })?;
-        let kubectl = plane.kubectl();
-        kubectl.apply(&crds_yaml())?;
-        let rights = std::process::Command::new(PROGRAM).arg("rbac").output()?;
-        kubectl.apply(&String::from_utf8(rights.stdout)?)?;
-        kubectl.apply(TWIN)?;
-        kubectl.run(["wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=60s"])?;
-        let operator_kubeconfig = plane.service_account_kubeconfig("environment-manager", "environment-manager")?;
-        let twin_kubeconfig = plane.service_account_kubeconfig("environment-manager", "twin")?;
-        Ok(Self { plane, operator_kubeconfig, twin_kubeconfig })
+        let install = ["install", NAME, "charts/environment-manager", "--namespace", NAME, "--create-namespace"];
+        plane.helm()?.run(install)?;
+        let kinds = ["wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=60s"];
+        plane.kubectl().run(kinds)?;
+        let operator_kubeconfig = plane.service_account_kubeconfig(NAME, NAME)?;
+        Ok(Self { plane, operator_kubeconfig })
     }
 
     /// A client for the one who may do everything.
@@ -61,9 +54,10 @@ impl Cluster {
         Ok(connect(&access, std::sync::Arc::default()).await?)
     }
 
-    /// A client of kube's own making, with the twin's token. Each starts without connections.
+    /// A client of kube's own making, as the operator's `ServiceAccount`: only it may make the operator's writes. The audit log
+    /// tells the two by the name of the program. Each starts without connections.
     pub async fn twin(&self) -> Result<Client> {
-        let kubeconfig = Kubeconfig::read_from(&self.twin_kubeconfig)?;
+        let kubeconfig = Kubeconfig::read_from(&self.operator_kubeconfig)?;
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         config.default_retry = false;
         Ok(Client::try_from(config)?)

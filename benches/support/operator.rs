@@ -11,7 +11,7 @@ use devcluster::{Supervised, wait_until};
 
 use super::{
     Result,
-    cluster::{Cluster, PROGRAM},
+    cluster::{Cluster, NAME, PROGRAM},
     usage::Memory,
 };
 
@@ -30,7 +30,7 @@ impl Operator {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new(PROGRAM);
         command.arg("run").arg("--listen").arg(address.to_string()).args(flags);
-        command.arg("--kubeconfig").arg(&cluster.operator_kubeconfig);
+        command.args(["--namespace", NAME]).arg("--kubeconfig").arg(&cluster.operator_kubeconfig);
         let log = cluster.plane.dir().join("logs").join("operator.log");
         let clock = Instant::now();
         Ok(Self { process: Supervised::spawn(&command, &log)?, clock, address })

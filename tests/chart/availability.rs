@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
-    path::PathBuf,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -86,7 +86,9 @@ fn a_leader_that_is_cut_from_the_api_server_stops_writing_before_another_one_beg
     // Busy, so that it would write if it could.
     let edit = |value: &str| {
         let config = json!({"config": {"variables": [{"name": "A", "value": value}]}});
-        environments.iter().for_each(|environment| drop(environment.edit(&config)));
+        for environment in &environments {
+            environment.edit(&config);
+        }
     };
     edit("1");
     let begun = Instant::now();
@@ -109,25 +111,24 @@ fn a_leader_that_is_cut_from_the_api_server_stops_writing_before_another_one_beg
 fn no_write_of_one_leader_comes_after_another_one_has_begun() {
     let cluster = Cluster::exclusive();
     let project = cluster.project("shop");
-    let mut operators = vec![];
+    let mut leader: Option<Operator> = None;
     let mut environments = vec![];
     for (round, name) in ["one", "two", "three", "four"].into_iter().enumerate() {
-        operators.push(addressed(&cluster, name));
+        let standby = with_own_token(&cluster, name);
         environments.push(project.environment(&format!("e{round}")).create());
-        environments[round].wait_ready();
-        if let [.., former, _] = &mut operators[..] {
-            let former = std::mem::replace(former, None);
+        if let Some(former) = leader.replace(standby) {
+            environments[round].wait_ready();
             // In the middle of its work, by turns the one way and the other.
-            environments.iter().for_each(|environment| {
+            for environment in &environments {
                 environment.edit(&json!({"config": {"variables": [{"name": "R", "value": round.to_string()}]}}));
-            });
-            match former {
-                Some((operator, _)) if round % 2 == 0 => operator.kill_and_keep_the_lease(),
-                Some((operator, _)) => drop(operator.terminate()),
-                None => {}
             }
-            until_leads(&cluster, name);
+            if round % 2 == 0 {
+                former.kill_and_keep_the_lease();
+            } else {
+                former.terminate();
+            }
         }
+        until_leads(&cluster, name);
     }
     for environment in &environments {
         environment.wait_ready();
@@ -146,18 +147,17 @@ fn no_write_of_one_leader_comes_after_another_one_has_begun() {
     println!("{} processes wrote one after the other: {spans:#?}", spans.len());
 }
 
-/// An operator that can be told from others in the audit log: by its token.
-fn addressed(cluster: &Cluster, name: &str) -> Option<(Operator, PathBuf)> {
-    let plane = cluster.plane();
-    let kubeconfig = plane.service_account_kubeconfig("environment-manager", "environment-manager").unwrap();
+/// An operator that can be told from others in the audit log.
+fn with_own_token(cluster: &Cluster, name: &str) -> Operator {
+    let kubeconfig = cluster.plane().service_account_kubeconfig("environment-manager", "environment-manager").unwrap();
     let identity = format!("--identity={name}");
     let mut operator = Operator::spawn_with(cluster, &kubeconfig, &[&identity]);
     operator.wait_ready();
-    Some((operator, kubeconfig))
+    operator
 }
 
 /// When the writes of each token in a project arrived.
-fn writes_by_process(log: &std::path::Path, project: &str) -> HashMap<String, Vec<Timestamp>> {
+fn writes_by_process(log: &Path, project: &str) -> HashMap<String, Vec<Timestamp>> {
     let mut writes: HashMap<String, Vec<Timestamp>> = HashMap::new();
     let text = eventually("the audit log", || fs::read_to_string(log).ok());
     for entry in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {

@@ -6,9 +6,7 @@
     clippy::expect_used,
     clippy::panic,
     missing_docs,
-    dead_code,
-    unused_imports,
-    reason = "in a test, this is how to fail; clippy sees tests only in #[test] functions; the support is shared with other tests"
+    reason = "in a test, this is how to fail; clippy sees tests only in #[test] functions"
 )]
 
 #[path = "../support/mod.rs"]

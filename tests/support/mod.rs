@@ -2,6 +2,8 @@
 //!
 //! [`Project`] is where a test begins; [`Environment`] is what it acts on.
 
+#![allow(dead_code, unused_imports, reason = "several test programs share it, and none needs all of it")]
+
 mod audit;
 pub mod chart;
 mod child;

@@ -1,5 +1,7 @@
 //! What is tried, and which rights it needs.
 
+#![allow(clippy::needless_pass_by_value, reason = "a table of literals reads better without ampersands")]
+
 use environment_manager::api::Digest;
 use http::Method;
 use serde_json::{Value, json};
