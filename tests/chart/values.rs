@@ -68,6 +68,59 @@ fn objects(set: &[&str]) -> Vec<Value> {
     documents.map(|document| serde_saphyr::from_str(document.trim_start_matches("---")).unwrap()).collect()
 }
 
+/// A generated file is what the chart makes of it. `UPDATE=1 cargo test --test chart values` rewrites it.
+fn check(file: &str, expected: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(file, expected).unwrap();
+    }
+    let same = std::fs::read_to_string(file).is_ok_and(|stored| stored == expected);
+    assert!(same, "{file} is out of date: run `UPDATE=1 cargo test --test chart values`");
+}
+
+#[test]
+fn the_plain_manifests_are_those_of_the_chart() {
+    let text = rendered(&["crds.install=false"]);
+    let documents = text.split("---\n").filter(|document| document.contains("\nkind: "));
+    // The test is a hook, and the namespace is helm's to make.
+    let documents: Vec<&str> = documents.filter(|document| !document.contains("helm.sh/hook: test")).collect();
+    let head = format!(
+        "# Generated from charts/environment-manager; do not edit. Install the kinds (crds/) with it:\n\
+         # kubectl apply --server-side --filename crds --filename deploy\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: \
+         {NAMESPACE}\n  labels:\n    pod-security.kubernetes.io/enforce: restricted\n"
+    );
+    check("deploy/environment-manager.yaml", &format!("{head}---\n{}", documents.join("---\n")));
+}
+
+#[test]
+fn the_roles_are_listed_verb_by_verb() {
+    let mut page = "# The roles, verb by verb\n\n\
+        Generated from the chart; do not edit. Rewrite it with `UPDATE=1 cargo test --test chart values`.\n\
+        [Give people rights](../how-to/give-people-rights.md) says what they are for and what the verbs mean.\n"
+        .to_owned();
+    let words = |list: &Value| {
+        let words = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+        words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    };
+    let guide = std::fs::read_to_string("docs/how-to/give-people-rights.md").unwrap();
+    for role in objects(&[]).iter().filter(|object| object["kind"] == "ClusterRole") {
+        let name = role["metadata"]["name"].as_str().unwrap();
+        if name == NAME {
+            continue;
+        }
+        assert!(
+            guide.contains(&format!("| `{name}` |")),
+            "docs/how-to/give-people-rights.md does not say what {name} is for"
+        );
+        page.push_str(&format!("\n## {name}\n\n| Resources | Verbs |\n|---|---|\n"));
+        for rule in role["rules"].as_array().unwrap() {
+            let only = words(&rule["resourceNames"]);
+            let only = if only.is_empty() { only } else { format!(", only {only}") };
+            page.push_str(&format!("| {}{only} | {} |\n", words(&rule["resources"]), words(&rule["verbs"])));
+        }
+    }
+    check("docs/reference/roles.md", &page);
+}
+
 #[test]
 fn helm_finds_nothing_to_say_about_it() {
     let said = helm(&["lint", "--strict", CHART], &[]).unwrap();

@@ -10,7 +10,7 @@ use devcluster::Toolbox;
 use crate::markdown::{blocks, root};
 
 /// Programs that need no further check: they come with every machine that can build this.
-const KNOWN: [&str; 4] = ["cd", "curl", "export", "git"];
+const KNOWN: [&str; 4] = ["cd", "curl", "docker", "export"];
 
 /// One command of a console block.
 struct Typed {
@@ -95,6 +95,7 @@ fn lists(help: &str, flag: &str) -> bool {
 #[test]
 fn every_command_exists() {
     let kubectl = Toolbox::from_env().unwrap().kubectl().unwrap().display().to_string();
+    let helm = Toolbox::from_env().unwrap().helm().unwrap().display().to_string();
     let (operator, plugin) = (env!("CARGO_BIN_EXE_environment-manager"), env!("CARGO_BIN_EXE_kubectl-penv"));
     let demo = std::fs::read_to_string(root().join("devcluster/src/bin/demo/main.rs")).unwrap();
     let mut helps = Helps::default();
@@ -109,10 +110,11 @@ fn every_command_exists() {
         let help = match (program, verb) {
             ("kubectl", "penv") => helps.of(plugin, &[second, "--help"]).map(ToOwned::to_owned),
             // Some of its commands have commands of their own (`create token`).
-            ("kubectl", "create" | "config") if !second.starts_with('-') => {
+            ("kubectl", "auth" | "config" | "create" | "rollout") if !second.starts_with('-') => {
                 kubectl_help(&mut helps, &kubectl, &[verb, second])
             }
             ("kubectl", _) => kubectl_help(&mut helps, &kubectl, &[verb]),
+            ("helm", _) => helps.of(&helm, &[verb, "--help"]).map(ToOwned::to_owned),
             ("environment-manager", _) => helps.of(operator, &[verb, "--help"]).map(ToOwned::to_owned),
             ("cargo", "build" | "test" | "bench" | "install") => {
                 helps.of("cargo", &[verb, "--help"]).map(ToOwned::to_owned)
@@ -136,7 +138,11 @@ fn every_command_exists() {
         for flag in flags(args).filter(|flag| !lists(&help, flag)) {
             complain(&format!("no flag {flag}"));
         }
-        for file in args.iter().filter(|word| ["examples/", "crds/", "docs/"].iter().any(|dir| word.starts_with(dir))) {
+        let is_file = |word: &&String| {
+            ["crds", "deploy"].contains(&word.as_str())
+                || ["examples/", "charts/", "docs/"].iter().any(|directory| word.starts_with(directory))
+        };
+        for file in args.iter().filter(is_file) {
             if !root().join(file).exists() {
                 complain(&format!("no file {file}"));
             }

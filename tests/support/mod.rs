@@ -24,7 +24,7 @@ pub use child::{Child, content as child_content};
 pub use cluster::Cluster;
 use devcluster::wait_until;
 pub use environment::{Builder, Environment, condition};
-pub use operator::{Operator, PATIENT};
+pub use operator::{Operator, PATIENT, http_get};
 pub use project::Project;
 pub use promotion::Promotion;
 pub use proxy::Proxy;

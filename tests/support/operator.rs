@@ -82,12 +82,7 @@ impl Operator {
 
     /// The whole answer of the operator's HTTP server; `None` if it does not answer.
     pub fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
+        http_get(self.address, path)
     }
 
     /// Ends it without warning, and has the time go by for which its Lease keeps others away.
@@ -111,6 +106,16 @@ impl Operator {
         self.process.terminate();
         self.process.wait().unwrap()
     }
+}
+
+/// The whole answer of an HTTP server; `None` if it does not answer.
+pub fn http_get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 /// An address that nobody listened on a moment ago.
