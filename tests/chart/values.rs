@@ -1,7 +1,7 @@
 //! What the chart renders, for every value that its schema names: accepted by a real API server, and by the rules of good
 //! manners that linters check.
 
-use std::{io::Write as _, process::Stdio};
+use std::{fmt::Write as _, io::Write as _, process::Stdio};
 
 use devcluster::Toolbox;
 use serde_json::Value;
@@ -111,11 +111,11 @@ fn the_roles_are_listed_verb_by_verb() {
             guide.contains(&format!("| `{name}` |")),
             "docs/how-to/give-people-rights.md does not say what {name} is for"
         );
-        page.push_str(&format!("\n## {name}\n\n| Resources | Verbs |\n|---|---|\n"));
+        writeln!(page, "\n## {name}\n\n| Resources | Verbs |\n|---|---|").unwrap();
         for rule in role["rules"].as_array().unwrap() {
             let only = words(&rule["resourceNames"]);
             let only = if only.is_empty() { only } else { format!(", only {only}") };
-            page.push_str(&format!("| {}{only} | {} |\n", words(&rule["resources"]), words(&rule["verbs"])));
+            writeln!(page, "| {}{only} | {} |", words(&rule["resources"]), words(&rule["verbs"])).unwrap();
         }
     }
     check("docs/reference/roles.md", &page);

@@ -95,7 +95,7 @@ fn lists(help: &str, flag: &str) -> bool {
 #[test]
 fn every_command_exists() {
     let kubectl = Toolbox::from_env().unwrap().kubectl().unwrap().display().to_string();
-    let helm = Toolbox::from_env().unwrap().helm().unwrap().display().to_string();
+    let installer = Toolbox::from_env().unwrap().helm().unwrap().display().to_string();
     let (operator, plugin) = (env!("CARGO_BIN_EXE_environment-manager"), env!("CARGO_BIN_EXE_kubectl-penv"));
     let demo = std::fs::read_to_string(root().join("devcluster/src/bin/demo/main.rs")).unwrap();
     let mut helps = Helps::default();
@@ -114,7 +114,7 @@ fn every_command_exists() {
                 kubectl_help(&mut helps, &kubectl, &[verb, second])
             }
             ("kubectl", _) => kubectl_help(&mut helps, &kubectl, &[verb]),
-            ("helm", _) => helps.of(&helm, &[verb, "--help"]).map(ToOwned::to_owned),
+            ("helm", _) => helps.of(&installer, &[verb, "--help"]).map(ToOwned::to_owned),
             ("environment-manager", _) => helps.of(operator, &[verb, "--help"]).map(ToOwned::to_owned),
             ("cargo", "build" | "test" | "bench" | "install") => {
                 helps.of("cargo", &[verb, "--help"]).map(ToOwned::to_owned)
