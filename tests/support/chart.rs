@@ -1,6 +1,9 @@
 //! The chart, as helm installs it, and people with its roles.
 
+use std::{io::Write as _, process::Stdio};
+
 use devcluster::{ControlPlane, Kubectl, Result};
+use environment_manager::api::Digest;
 use serde_json::{Value, json};
 
 /// The release, and the name of everything in it.
@@ -62,4 +65,28 @@ pub fn operator_args(kubectl: &Kubectl) -> Vec<String> {
 /// Has the time go by for which the Lease of an operator that is gone keeps others away.
 pub fn free_lease(kubectl: &Kubectl) {
     kubectl.run(["delete", "lease", NAME, "--namespace", NAMESPACE, "--ignore-not-found"]).unwrap();
+}
+
+/// Whether the API server has the schemas that it needs to stamp who acts. For some seconds after the kinds were installed it
+/// has not, and asks to be asked again (503).
+pub fn is_stamped(kubectl: &Kubectl) -> bool {
+    ["PlatformEnvironment", "PlatformVersion", "Promotion"].into_iter().all(|kind| {
+        let spec = match kind {
+            "PlatformEnvironment" => json!({"class": "Development", "config": {}}),
+            "PlatformVersion" => json!({"version": "v1.0.0", "content": {"flows": {"A": Digest::of(b"a")}}}),
+            _ => json!({"target": "dev", "source": {"version": "v1.0.0"}, "dryRun": true}),
+        };
+        let name = if kind == "PlatformVersion" { "v1.0.0" } else { "probe" };
+        let object = json!({
+            "apiVersion": "platform.puraify.app/v1alpha1", "kind": kind,
+            "metadata": {"name": name, "namespace": "default"}, "spec": spec,
+        });
+        let mut command = kubectl.command(["create", "--dry-run=server", "--output", "json", "--filename", "-"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(object.to_string().as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let refused = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || refused.contains("not found"), "{kind}: {refused}");
+        String::from_utf8_lossy(&output.stdout).contains("platform.puraify.app/created-by")
+    })
 }

@@ -76,6 +76,7 @@ impl Cluster {
         chart::install(plane, &["--set", "operator.gateways.public=gateway-system"]).unwrap();
         chart::exempt_unguarded(&kubectl);
         eventually("the platform's kinds", || kubectl.run(["get", "platform", "--all-namespaces"]).ok());
+        eventually("the API server to stamp who creates them", || chart::is_stamped(&kubectl).then_some(()));
         let operator_kubeconfig = plane.service_account_kubeconfig(chart::NAMESPACE, chart::NAME).unwrap();
         let reader = Reader::start(&kubectl, plane.dir());
         let journal = Mutex::new(Journal::of(&plane.audit_log(), Operator::USER));
