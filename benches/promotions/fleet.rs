@@ -110,8 +110,10 @@ impl Fleet {
         audit.until_quiet()?;
         operator.stop()?;
 
+        // History is the operator's to write.
+        let twin = cluster.twin().await?;
         for project in self.projects() {
-            self.write_history(client, &project).await?;
+            self.write_history(&twin, &project).await?;
         }
         audit.until_quiet()?;
         let operator = Operator::start(cluster, flags)?;
