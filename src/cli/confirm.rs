@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Access, Failure, person};
 use crate::{
-    api::{Digest, Promotion, promotion::Confirmation},
+    api::{ANNOTATION_CHANGED_BY, Digest, Promotion, promotion::Confirmation},
     domain::{contract::changes, promotion::record},
 };
 
@@ -61,8 +61,12 @@ impl Confirm {
         }
         confirmations.push(mine);
         // With the resourceVersion, so that nobody's confirmation is lost.
+        // Where the API server cannot stamp who changes something, it demands that clients say it.
         let patch = json!({
-            "metadata": {"resourceVersion": promotion.metadata.resource_version},
+            "metadata": {
+                "resourceVersion": promotion.metadata.resource_version,
+                "annotations": {ANNOTATION_CHANGED_BY: me},
+            },
             "spec": {"confirmations": confirmations},
         });
         let confirmed = api.patch(&self.promotion, &PatchParams::default(), &Patch::Merge(patch)).await;

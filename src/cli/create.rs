@@ -11,15 +11,15 @@ use std::{
 use clap::Args;
 use futures::TryStreamExt as _;
 use kube::{
-    Api,
+    Api, ResourceExt as _,
     api::PostParams,
     runtime::{WatchStreamExt as _, watcher},
 };
 
-use super::{Access, Failure, Output};
+use super::{Access, Failure, Output, person};
 use crate::{
     api::{
-        Condition, PlatformEnvironment,
+        ANNOTATION_CREATED_BY, Condition, PlatformEnvironment,
         condition::{self, Reason},
     },
     domain::contract::{CreateEnvironment, EnvironmentCreated},
@@ -46,11 +46,13 @@ impl Create {
         let request = self.request()?;
         let (client, _) = access.client().await?;
         let namespace = access.project(&client, &request.project_id).await?;
-        let environment = request.environment(&namespace).map_err(|error| Failure::new(error.to_string()))?;
+        let mut environment = request.environment(&namespace).map_err(|error| Failure::new(error.to_string()))?;
         if self.dry_run {
             let document = serde_json::to_value(&environment).unwrap_or_default();
             return Ok(crate::api::crd::yaml(&document).trim_end().to_owned());
         }
+        let me = person::me(&client).await?;
+        environment.annotations_mut().insert(ANNOTATION_CREATED_BY.to_owned(), me);
         let api: Api<PlatformEnvironment> = Api::namespaced(client, &namespace);
         let what = format!("create the environment {}", request.env_name);
         api.create(&PostParams::default(), &environment).await.map_err(Failure::of(&what))?;

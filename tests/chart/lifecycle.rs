@@ -181,6 +181,40 @@ fn without_mutating_admission_policies_people_say_who_they_are_and_cannot_lie() 
     let refusal = edit("zoe").unwrap_err().to_string();
     assert!(refusal.contains("changed-by has to be your own user name, admin"), "{refusal}");
     edit("admin").unwrap();
+    the_plugin_says_who_it_is(&world);
+}
+
+/// Clones, promotes and confirms, each as somebody else, with the plugin.
+fn the_plugin_says_who_it_is(world: &World) {
+    let plugin = |kubeconfig: &Path, args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-penv"))
+            .args(args)
+            .args(["--namespace", "pf-1"])
+            .env("KUBECONFIG", kubeconfig)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said));
+        String::from_utf8(said).unwrap()
+    };
+    let role = format!("{NAME}-release-manager");
+    let bind = ["create", "rolebinding", "managers", "--clusterrole", &role, "--user", "ben", "--namespace", "pf-1"];
+    world.kubectl.run(bind).unwrap();
+    let (admin, ben) = (world.plane.kubeconfig_for_admin(), world.plane.person("ben", &[]).unwrap());
+    let rules = json!({"metadata": {"annotations": {"platform.puraify.app/changed-by": "admin"}},
+                       "spec": {"promotion": {"auto": false, "confirmations": {"required": 1}}}});
+    let args = ["patch", "penv", "dev", "--namespace", "pf-1", "--type=merge", "--patch", &rules.to_string()];
+    world.kubectl.run(args).unwrap();
+    plugin(&admin, &["rollback", "dev", "--to", "1", "--name", "back", "--no-wait"]);
+    eventually("the plan", || {
+        let back = world.kubectl.json(["get", "promo", "back", "--namespace", "pf-1"]).ok()?;
+        back["status"]["plan"].is_object().then_some(())
+    });
+    let said = plugin(&ben, &["confirm", "back"]);
+    assert!(said.contains("ben confirmed"), "{said}");
+    let back = world.kubectl.json(["get", "promo", "back", "--namespace", "pf-1"]).unwrap();
+    assert_eq!(back["metadata"]["annotations"]["platform.puraify.app/created-by"], "admin");
+    assert_eq!(back["metadata"]["annotations"]["platform.puraify.app/changed-by"], "ben");
 }
 
 /// Somebody who does not want to keep anything says so.
