@@ -132,6 +132,19 @@ fn it_is_installed_tested_upgraded_rolled_back_and_uninstalled_and_loses_nothing
     let edit = json!({"spec": {"config": {"flags": [{"name": "F", "enabled": true}]}}}).to_string();
     world.kubectl.run(["patch", "penv", "dev", "--namespace", "pf-1", "--type=merge", "--patch", &edit]).unwrap();
     eventually("the edit", || world.environment("dev").filter(|dev| dev["status"]["release"]["revision"] == 2));
+
+    // A project that goes takes all with it, history and Production included: no policy is in the way.
+    let production = json!({
+        "apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment",
+        "metadata": {"name": "production", "namespace": "pf-1"}, "spec": {"class": "Production", "config": {}},
+    });
+    world.kubectl.create(&production.to_string()).unwrap();
+    world.wait_ready("production");
+    world.kubectl.run(["delete", "namespace", "pf-1", "--timeout=60s"]).unwrap();
+    eventually("the end of the environments' namespaces", || {
+        let left = world.kubectl.run(["get", "namespaces", "--output", "name"]).ok()?;
+        (!left.contains("pf-1")).then_some(())
+    });
 }
 
 /// A cluster before Kubernetes 1.36: nothing stamps who acts, so clients have to say it, and cannot lie.
