@@ -4,10 +4,12 @@
 FROM --platform=$BUILDPLATFORM rust:1.95-bookworm AS build
 ARG TARGETARCH
 WORKDIR /src
-# ring has C in it: a compiler for each architecture.
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-x86-64-linux-gnu libc6-dev-amd64-cross \
-    && rm -rf /var/lib/apt/lists/*
+# ring has C in it: a compiler for the other architecture. The builder's own is there, by the same kind of name.
+RUN case "$(dpkg --print-architecture)" in \
+      amd64) other="gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;; \
+      arm64) other="gcc-x86-64-linux-gnu libc6-dev-amd64-cross" ;; \
+    esac \
+    && apt-get update && apt-get install --yes --no-install-recommends $other && rm -rf /var/lib/apt/lists/*
 ENV CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \

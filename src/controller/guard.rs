@@ -5,14 +5,19 @@
 //! refuse, as a dry run, which changes nothing.
 //!
 //! - It asks to write into its own namespace, which is no environment's: `environment-manager-writes` has to refuse it.
-//! - It asks for a promotion without an author: that is stamped with one, or refused (`environment-manager-authorship`).
+//! - It asks for a promotion in the name of somebody else: `environment-manager-authorship` has to refuse it.
 //!
-//! The others refuse it nothing. All are installed together, and an API server takes up what it has learnt of policies once a
-//! second (`PolicyRefreshInterval` in k8s.io/apiserver): where it is seen to learn of these two, the others have some seconds.
+//! The others refuse it nothing. Of them it looks whether policy and binding are there, by name, and how old they are: an API
+//! server takes up what it has learnt of policies once a second (`PolicyRefreshInterval` in k8s.io/apiserver), so young ones get
+//! some seconds.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    core::v1::ConfigMap,
+};
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
@@ -21,41 +26,71 @@ use serde_json::json;
 use tokio::time;
 use tracing::{info, warn};
 
+use super::rights::OPERATOR;
 use crate::{
     api::{ANNOTATION_CREATED_BY, Promotion},
     kube_ext::errors::describe,
 };
 
+/// The chart's validating policies, by the word after the operator's name.
+const POLICIES: [&str; 7] = ["authorship", "environments", "history", "namespaces", "promotions", "reports", "writes"];
 /// The name of what is asked for; it never exists.
 const PROBE: &str = "environment-manager-probe";
 /// The pause between two looks while the policies do not hold yet.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long the API servers get to take up all policies, where one was seen not to have them yet.
 const SETTLE: Duration = Duration::from_secs(3);
+/// A binding that is younger than this may not be known everywhere.
+const YOUNG: SignedDuration = SignedDuration::from_secs(10);
 /// How many looks go by between two lines in the log.
 const LOOKS_PER_LINE: u32 = 40;
 
 /// Waits until the policies hold, and says in the log for what it waits.
 pub async fn wait_until_enforced(client: &Client, namespace: &str) {
     let mut looks = 0_u32;
-    // Nothing was missing: they have held for long.
-    while let Err(missing) = enforced(client, namespace).await {
-        if looks.is_multiple_of(LOOKS_PER_LINE) {
-            warn!("waiting for the chart's admission policies: {missing}");
+    let youngest = loop {
+        match enforced(client, namespace).await {
+            Ok(youngest) => break youngest,
+            Err(missing) if looks.is_multiple_of(LOOKS_PER_LINE) => {
+                warn!("waiting for the chart's admission policies: {missing}");
+            }
+            Err(_) => {}
         }
         looks = looks.saturating_add(1);
         time::sleep(PAUSE).await;
-    }
-    if looks > 0 {
+    };
+    if looks > 0 || youngest.is_none_or(|made| Timestamp::now().duration_since(made) < YOUNG) {
         time::sleep(SETTLE).await;
     }
     info!("the admission policies hold");
 }
 
-/// Whether the policies hold now. `Err` says what is missing.
-pub async fn enforced(client: &Client, namespace: &str) -> Result<(), String> {
+/// Whether the policies hold now, and when the youngest binding was made. `Err` says what is missing.
+pub async fn enforced(client: &Client, namespace: &str) -> Result<Option<Timestamp>, String> {
+    let youngest = present(client).await?;
     confined(client, namespace).await?;
-    authorship(client, namespace).await
+    authorship(client, namespace).await?;
+    Ok(youngest)
+}
+
+/// Whether all policies are there, and bound.
+async fn present(client: &Client) -> Result<Option<Timestamp>, String> {
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+    let mut youngest = None;
+    for name in policy_names() {
+        let missing = |error: kube::Error| format!("the policy {name} is not there: {}", describe(&error));
+        policies.get_metadata(&name).await.map_err(missing)?;
+        let missing = |error: kube::Error| format!("the policy {name} is bound to nothing: {}", describe(&error));
+        let binding = bindings.get_metadata(&name).await.map_err(missing)?;
+        youngest = youngest.max(binding.metadata.creation_timestamp.map(|made| made.0));
+    }
+    Ok(youngest)
+}
+
+/// The names of the chart's validating policies, and of their bindings.
+pub fn policy_names() -> impl Iterator<Item = String> {
+    POLICIES.iter().map(|policy| format!("{OPERATOR}-{policy}"))
 }
 
 fn dry_run() -> PostParams {
@@ -74,22 +109,15 @@ async fn confined(client: &Client, namespace: &str) -> Result<(), String> {
 async fn authorship(client: &Client, namespace: &str) -> Result<(), String> {
     let api: Api<Promotion> = Api::namespaced(client.clone(), namespace);
     let probe = json!({
-        "apiVersion": "platform.puraify.app/v1alpha1", "kind": "Promotion", "metadata": {"name": PROBE},
+        "apiVersion": "platform.puraify.app/v1alpha1", "kind": "Promotion",
+        "metadata": {"name": PROBE, "annotations": {ANNOTATION_CREATED_BY: "somebody else"}},
         "spec": {"target": "probe", "source": {"version": "probe"}, "dryRun": true},
     });
     let probe: Promotion = serde_json::from_value(probe).map_err(|error| error.to_string())?;
     let asked = api.create(&dry_run(), &probe).await;
-    let stamped = |promotion: &Promotion| {
-        let annotations: Option<&BTreeMap<String, String>> = promotion.metadata.annotations.as_ref();
-        annotations.is_some_and(|annotations| annotations.contains_key(ANNOTATION_CREATED_BY))
-    };
-    match asked {
-        Ok(promotion) if stamped(&promotion) => Ok(()),
-        asked => refused(asked.map(drop), "environment-manager-authorship").unwrap_or_else(|()| {
-            Err("the API server does not say who creates what (environment-manager-authorship is not in force)"
-                .to_owned())
-        }),
-    }
+    refused(asked.map(drop), "environment-manager-authorship").unwrap_or_else(|()| {
+        Err("the API server believes anybody who says who they are (environment-manager-authorship is not in force)".to_owned())
+    })
 }
 
 /// `Ok` if this policy refused the request; `Err(())` if nothing did.

@@ -51,7 +51,8 @@ fn add_controllers(process: &mut Process) {
     let limits = process.config.limits();
 
     let environments = Trigger::new(&limits);
-    let events = EventSink::new(process.client.clone());
+    let (events, publisher) = EventSink::new(process.client.clone());
+    process.publish(publisher);
     let settings = process.config.settings();
     let environment_controller =
         EnvironmentController::new(process.client.clone(), world.clone(), settings, events.clone(), &environments);

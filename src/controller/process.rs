@@ -53,6 +53,9 @@ use crate::{
 /// Added to the timeout of a reconcile: a controller with work that ends no reconcile for this long is stalled.
 const STALL_MARGIN: Duration = Duration::from_mins(2);
 
+/// What is left of the events gets this long. A successor waits for it.
+const TELL_GRACE: Duration = Duration::from_millis(500);
+
 /// What the HTTP server gets to end its answers.
 const SERVER_GRACE: Duration = Duration::from_secs(2);
 
@@ -104,6 +107,8 @@ pub struct Process {
     stop_election: CancellationToken,
     controllers: Tasks,
     stop_controllers: CancellationToken,
+    /// End when their controllers have ended and all is told.
+    publishers: JoinSet<()>,
     /// Watches and the server.
     background: Tasks,
     stop_background: CancellationToken,
@@ -132,6 +137,7 @@ impl Process {
             stop_election: CancellationToken::new(),
             controllers: Tasks::new(),
             stop_controllers: CancellationToken::new(),
+            publishers: JoinSet::new(),
             background: Tasks::new(),
             stop_background: CancellationToken::new(),
         })
@@ -181,6 +187,11 @@ impl Process {
             run_loop::run(reconciler, trigger, limits, metrics, stop).await;
             R::KIND
         });
+    }
+
+    /// Publishes what controllers tell, until they have ended and all is told.
+    pub fn publish(&mut self, publisher: impl Future<Output = ()> + Send + 'static) {
+        self.publishers.spawn(publisher);
     }
 
     /// Lets everything run until SIGTERM or SIGINT, or until a part of it fails; then stops in order.
@@ -273,8 +284,10 @@ impl Process {
             }
             _ = signals.next() => Err(RunError::Interrupted),
         };
-        // Nothing is written any more: whoever comes next may begin.
         self.controllers.shutdown().await;
+        let _ = time::timeout(TELL_GRACE, async { while self.publishers.join_next().await.is_some() {} }).await;
+        self.publishers.shutdown().await;
+        // Nothing is written any more: whoever comes next may begin.
         self.stop_election.cancel();
         while self.election.join_next().await.is_some() {}
         self.stop_background.cancel();

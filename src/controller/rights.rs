@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::world;
+use super::{guard, world};
 use crate::{api::GROUP, domain::environment::children::ChildKind};
 
 /// Name of the operator's `ServiceAccount`, `ClusterRole`, `Deployment` and `Lease`.
@@ -53,6 +53,8 @@ pub fn everywhere() -> Vec<Right> {
             "those that a rule asks for; the mark of an end; ttlAfterFinished",
         ),
         right(GROUP, "promotions/status", &["patch"], "status"),
+        looked_at("validatingadmissionpolicies"),
+        looked_at("validatingadmissionpolicybindings"),
         right("events.k8s.io", "events", &["create", "patch"], "events; a repeated one is counted"),
     ];
     // A server-side apply that creates needs create and patch.
@@ -70,6 +72,13 @@ pub fn at_home() -> Vec<Right> {
     let lease = |verbs| right("coordination.k8s.io", "leases", verbs, "leader election");
     // RBAC cannot limit a creation to a name.
     vec![lease(&["create"]), Right { names: vec![OPERATOR.to_owned()], ..lease(&["get", "update"]) }]
+}
+
+/// The chart's own policies, by name.
+fn looked_at(resource: &str) -> Right {
+    let why = "whether the policies are there, before it begins";
+    let right = right("admissionregistration.k8s.io", resource, &["get"], why);
+    Right { names: guard::policy_names().collect(), ..right }
 }
 
 /// The right to give away these `ClusterRoles`, for `spec.isolation.access`.

@@ -58,13 +58,11 @@ struct News {
 pub struct EventSink(mpsc::Sender<News>);
 
 impl EventSink {
-    /// A sink whose events are published by a task of its own. The task ends when the last handle is dropped and the
-    /// queue is empty.
-    #[must_use]
-    pub fn new(client: Client) -> Self {
+    /// A sink, and what publishes its events: to be run as a task of its own. That ends when the last handle is dropped and
+    /// the queue is empty.
+    pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        tokio::spawn(publish(client, receiver));
-        Self(sender)
+        (Self(sender), publish(client, receiver))
     }
 
     /// Takes in an event. `related` is the kind and name of another object that it is about: two events about

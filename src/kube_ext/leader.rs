@@ -165,7 +165,10 @@ pub async fn lead(
             biased;
             () = time::sleep_until(deadline) => return Err(Lost),
             () = stop.cancelled() => break,
-            tried = attempt(&api, name, &mut candidate) => tried,
+            // A request that is never answered must not cost the next try.
+            tried = time::timeout(candidate.terms.retry_period * 2, attempt(&api, name, &mut candidate)) => {
+                tried.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+            }
         };
         match tried {
             Ok(begun) if candidate.leads() => {
@@ -237,10 +240,24 @@ async fn attempt(api: &Api<Lease>, name: &str, candidate: &mut Candidate) -> Res
 
 async fn give_back(api: &Api<Lease>, name: &str, candidate: &Candidate) {
     let Some(lease) = candidate.release(Timestamp::now()) else { return };
-    let given = time::timeout(candidate.terms.retry_period, api.replace(name, &PostParams::default(), &lease)).await;
-    match given {
-        Ok(Ok(_)) => info!("gave the Lease {name} back"),
+    match time::timeout(candidate.terms.retry_period, given_back(api, name, candidate, lease)).await {
+        Ok(Ok(())) => info!("gave the Lease {name} back"),
         Ok(Err(error)) => warn!("cannot give the Lease {name} back: {}", describe(&error)),
         Err(_) => warn!("cannot give the Lease {name} back in time"),
+    }
+}
+
+async fn given_back(api: &Api<Lease>, name: &str, candidate: &Candidate, lease: Lease) -> kube::Result<()> {
+    match api.replace(name, &PostParams::default(), &lease).await {
+        // A renewal whose answer was not waited for: it is still this one's.
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let mut seen = candidate.clone();
+            seen.observe(api.get_opt(name).await?, Instant::now());
+            match seen.release(Timestamp::now()) {
+                Some(lease) => api.replace(name, &PostParams::default(), &lease).await.map(drop),
+                None => Ok(()),
+            }
+        }
+        given => given.map(drop),
     }
 }

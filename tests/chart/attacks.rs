@@ -13,7 +13,7 @@ use actions::{Action, Allowed};
 use actors::Actor;
 use http::Method;
 use kube::Client;
-use requests::{Answer, Asked, Attackers};
+use requests::{Answer, Asked, Attackers, Form};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -117,6 +117,14 @@ fn the_operators_token_is_of_no_use_outside_of_environments() {
             "cannot list resource",
         );
     }
+    let event = |about: &str| {
+        json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "x"}, "type": "Normal", "reason": "X",
+               "action": "X", "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "kubelet",
+               "reportingInstance": "x", "regarding": {"apiVersion": about, "kind": "Pod", "namespace": "default"}})
+    };
+    let events = "/apis/events.k8s.io/v1/namespaces/default/events";
+    thief.refused(Method::POST, events, &event("v1"), "events of its own");
+    thief.allowed(Method::POST, events, &event("platform.puraify.app/v1alpha1"));
     let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/environment-manager-writes";
     thief.refused(Method::DELETE, policies, &Value::Null, "cannot delete resource");
     thief.refused(
@@ -142,8 +150,8 @@ impl Thief {
     }
 
     fn ask(&self, method: Method, path: &str, body: &Value) -> Answer {
-        let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-        let asked = Asked { method, path: path.to_owned(), content_type, body: body.clone() };
+        let form = if method == Method::PATCH { Form::MergePatch } else { Form::AsItIs };
+        let asked = Asked { method, path: path.to_owned(), form, body: body.clone() };
         self.runtime.block_on(requests::send(&self.client, &asked))
     }
 

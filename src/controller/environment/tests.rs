@@ -221,7 +221,9 @@ impl Stage {
 
     fn controller(&self, settings: Settings) -> EnvironmentController {
         let client = self.server.client();
-        EnvironmentController::new(client.clone(), self.world.clone(), settings, EventSink::new(client), &self.trigger)
+        let (events, publisher) = EventSink::new(client.clone());
+        tokio::spawn(publisher);
+        EnvironmentController::new(client, self.world.clone(), settings, events, &self.trigger)
     }
 
     /// Reconciles once, with these settings and a controller that knows nothing from before.

@@ -6,7 +6,10 @@ use environment_manager::api::Digest;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{actors::Actor, requests::Asked};
+use super::{
+    actors::Actor,
+    requests::{Asked, Form},
+};
 use crate::support::{Project, eventually};
 
 /// In a body: the name of whoever asks.
@@ -25,7 +28,7 @@ pub enum Allowed {
 /// One thing to try.
 #[derive(Clone, Debug)]
 pub struct Action {
-    pub what: &'static str,
+    pub what: String,
     request: Asked,
     /// What RBAC asks for: a verb and a resource.
     rbac: (&'static str, &'static str),
@@ -160,9 +163,9 @@ impl Need {
     }
 }
 
-/// All that is tried.
+/// All that is tried, and each change in all forms that a change can have.
 pub fn all(scene: &Scene) -> Vec<Action> {
-    [
+    let actions = [
         asking(scene),
         confirming(scene),
         changing(scene),
@@ -171,7 +174,31 @@ pub fn all(scene: &Scene) -> Vec<Action> {
         history(scene),
         namespaces(scene),
     ]
-    .concat()
+    .concat();
+    actions.into_iter().flat_map(in_all_forms).collect()
+}
+
+fn in_all_forms(action: Action) -> Vec<Action> {
+    if action.request.form != Form::MergePatch {
+        return vec![action];
+    }
+    let as_form = |form: Form, how: &str| {
+        let mut other = action.clone();
+        other.what = format!("{} ({how})", action.what);
+        other.request.form = form;
+        other
+    };
+    let mut replace = as_form(Form::Replace, "by replace");
+    replace.rbac.0 = "update";
+    let mut forms = vec![action.clone(), replace, as_form(Form::JsonPatch, "by JSON patch")];
+    // An apply adds; it cannot take away what another one owns.
+    let takes_away = |text: &str| text.contains("null") || text.contains("[]");
+    if action.never() && !takes_away(&action.request.body.to_string()) {
+        let mut apply = as_form(Form::Apply, "by apply");
+        apply.needs = vec![Need::Never("")];
+        forms.push(apply);
+    }
+    forms
 }
 
 impl Scene {
@@ -195,8 +222,8 @@ impl Scene {
     ) -> Action {
         let body =
             json!({"apiVersion": "platform.puraify.app/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
-        let request = Asked { method: Method::POST, path: self.path(resource), content_type: "application/json", body };
-        Action { what, request, rbac: ("create", resource), needs: vec![] }
+        let request = Asked { method: Method::POST, path: self.path(resource), form: Form::AsItIs, body };
+        Action { what: what.to_owned(), request, rbac: ("create", resource), needs: vec![] }
     }
 
     /// A merge patch of an object, or of its status.
@@ -205,14 +232,14 @@ impl Scene {
             Some((kind, subresource)) => format!("{}/{name}/{subresource}", self.path(kind)),
             None => format!("{}/{name}", self.path(resource)),
         };
-        let request = Asked { method: Method::PATCH, path, content_type: "application/merge-patch+json", body };
-        Action { what, request, rbac: ("patch", resource), needs: vec![] }
+        let request = Asked { method: Method::PATCH, path, form: Form::MergePatch, body };
+        Action { what: what.to_owned(), request, rbac: ("patch", resource), needs: vec![] }
     }
 
     fn delete(&self, what: &'static str, resource: &'static str, name: &str) -> Action {
         let path = format!("{}/{name}", self.path(resource));
-        let request = Asked { method: Method::DELETE, path, content_type: "application/json", body: Value::Null };
-        Action { what, request, rbac: ("delete", resource), needs: vec![] }
+        let request = Asked { method: Method::DELETE, path, form: Form::AsItIs, body: Value::Null };
+        Action { what: what.to_owned(), request, rbac: ("delete", resource), needs: vec![] }
     }
 
     fn promotion(&self, what: &'static str, spec: Value) -> Action {
@@ -327,21 +354,8 @@ fn confirming(scene: &Scene) -> Vec<Action> {
 fn changing(scene: &Scene) -> Vec<Action> {
     let immutable = "cannot be changed";
     let other = json!({"target": "dev", "source": {"version": "v1.1.0"}});
-    let whole = json!({
-        "apiVersion": "platform.puraify.app/v1alpha1", "kind": "Promotion",
-        "metadata": {"name": "p", "namespace": scene.namespace}, "spec": other,
-    });
-    let mut replaced = scene.patch("another target, by replace", "promotions", "p", whole.clone()).nobody("");
-    replaced.request.method = Method::PUT;
-    replaced.request.content_type = "application/json";
-    replaced.rbac = ("update", "promotions");
-    let mut applied = scene.patch("another target, by apply", "promotions", "p", whole).nobody("");
-    applied.request.content_type = "application/apply-patch+yaml";
-    applied.request.path.push_str("?fieldManager=attack&force=true");
     vec![
         scene.patch("another target", "promotions", "p", json!({"spec": other})).nobody(immutable),
-        replaced,
-        applied,
         scene.patch("another reason", "promotions", "p", json!({"spec": {"reason": "other"}})).nobody(immutable),
         scene.patch("cancel", "promotions", "p", json!({"spec": {"cancel": true}})).needs(Need::UserOrVerb(
             scene.author.clone(),
@@ -380,8 +394,24 @@ fn changing(scene: &Scene) -> Vec<Action> {
         scene
             .patch("gates that passed", "promotions/status", "p", json!({"status": {"gates": []}}))
             .nobody("it is the operator's"),
+        scene
+            .patch("how long it is kept", "promotions", "p", json!({"spec": {"ttlAfterFinished": "0s"}}))
+            .needs(Need::UserOrVerb(scene.author.clone(), "promote", "production", "how long it is kept")),
+        scene.patch("a promotion's owner that is not there", "promotions", "p", stray_owner()).needs(Need::Verb(
+            "govern",
+            "promotions",
+            "p",
+            "the verb govern on promotions/p",
+        )),
         scene.delete("delete a promotion", "promotions", "p"),
     ]
+}
+
+/// Garbage collection deletes what has nothing but such an owner.
+fn stray_owner() -> Value {
+    let owner =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"});
+    json!({"metadata": {"ownerReferences": [owner]}})
 }
 
 fn environments(scene: &Scene) -> Vec<Action> {
@@ -403,7 +433,7 @@ fn environments(scene: &Scene) -> Vec<Action> {
         ),
         create("clone another project's", "qa", preview("other/production")).nobody("spec.baseFrom.environment"),
         create("a name with two hyphens", "a--b", json!({"class": "Development", "config": {}})).nobody("two hyphens"),
-        create("a name that is a path", "../b", json!({"class": "Development", "config": {}})).nobody(""),
+        create("a name that is a path", "../b", json!({"class": "Development", "config": {}})).nobody("../b"),
         edit(
             "production's configuration",
             "production",
@@ -411,7 +441,13 @@ fn environments(scene: &Scene) -> Vec<Action> {
         ),
         edit("production's rules", "production", lax.clone()).right("govern", "production", GOVERN),
         edit("staging's rules", "staging", json!({"promotion": {"from": ["dev"]}})).right("govern", "staging", GOVERN),
-        edit("dev's rules", "dev", json!({"promotion": {"auto": true}})),
+        edit("dev's rules", "dev", json!({"promotion": {"queue": "Supersede"}})),
+        edit("have dev follow by itself", "dev", json!({"promotion": {"auto": true}})).right("promote", "dev", PROMOTE),
+        scene.patch("an owner that is not there", "platformenvironments", "production", stray_owner()).right(
+            "govern",
+            "production",
+            "the verb govern on platformenvironments/production",
+        ),
         edit("production's isolation", "production", json!({"isolation": {"network": {"internet": true}}})).right(
             "govern",
             "production",
@@ -526,10 +562,10 @@ fn history(scene: &Scene) -> Vec<Action> {
 fn namespaces(scene: &Scene) -> Vec<Action> {
     let project = &scene.namespace;
     let managed = format!("{project}--dev");
-    let ask = |what, method: Method, path: String, body: Value, rbac: (&'static str, &'static str)| {
-        let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-        let request = Asked { method, path: format!("/api/v1/namespaces{path}"), content_type, body };
-        Action { what, request, rbac, needs: vec![] }
+    let ask = |what: &str, method: Method, path: String, body: Value, rbac: (&'static str, &'static str)| {
+        let form = if method == Method::PATCH { Form::MergePatch } else { Form::AsItIs };
+        let request = Asked { method, path: format!("/api/v1/namespaces{path}"), form, body };
+        Action { what: what.to_owned(), request, rbac, needs: vec![] }
     };
     let patch = |what, name: &str, body| ask(what, Method::PATCH, format!("/{name}"), body, ("patch", "namespaces"));
     let labels = |key: &str, value: Value| json!({"metadata": {"labels": {key: value}}});

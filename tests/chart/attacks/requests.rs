@@ -7,11 +7,11 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::actors::Actor;
-use crate::support::Project;
+use crate::support::{Project, eventually};
 
 /// One request, as a dry run.
 #[derive(Clone, Debug)]
@@ -19,8 +19,92 @@ pub struct Asked {
     pub method: Method,
     /// With the query, but for the dry run's.
     pub path: String,
-    pub content_type: &'static str,
+    pub form: Form,
     pub body: Value,
+}
+
+/// How a change is asked for. The body is that of a merge patch; the others are made of it and of the object as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// No change of an object that is there.
+    AsItIs,
+    MergePatch,
+    Replace,
+    JsonPatch,
+    Apply,
+}
+
+impl Asked {
+    fn content_type(&self) -> &'static str {
+        match self.form {
+            Form::AsItIs | Form::Replace => "application/json",
+            Form::MergePatch => "application/merge-patch+json",
+            Form::JsonPatch => "application/json-patch+json",
+            Form::Apply => "application/apply-patch+yaml",
+        }
+    }
+
+    /// The same change in its own form, of this object.
+    fn of(&self, live: &Value) -> Self {
+        let mut asked = self.clone();
+        let mut merged = live.clone();
+        merge(&mut merged, &self.body);
+        match self.form {
+            Form::AsItIs | Form::MergePatch => {}
+            Form::Replace => (asked.method, asked.body) = (Method::PUT, merged),
+            Form::JsonPatch => asked.body = json_patch(&self.body, &merged),
+            Form::Apply => {
+                let metadata = json!({"name": live["metadata"]["name"], "namespace": live["metadata"]["namespace"]});
+                let mut body = json!({"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": metadata});
+                merge(&mut body, &self.body);
+                asked.body = body;
+                asked.path.push_str("?fieldManager=attack&force=true");
+            }
+        }
+        asked
+    }
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in fields {
+        if value.is_null() {
+            target.as_object_mut().unwrap().remove(key);
+        } else {
+            merge(&mut target[key], value);
+        }
+    }
+}
+
+/// The parts that the patch names, as they are in the merged object.
+fn json_patch(patch: &Value, merged: &Value) -> Value {
+    let mut operations = vec![];
+    for (part, fields) in patch.as_object().unwrap() {
+        let names = if part == "metadata" {
+            fields.as_object().unwrap().keys().map(String::as_str).collect()
+        } else {
+            vec![""]
+        };
+        for name in names {
+            let (path, value) = if name.is_empty() {
+                (format!("/{part}"), &merged[part])
+            } else {
+                (format!("/{part}/{name}"), &merged[part][name])
+            };
+            operations.push(match value {
+                Value::Null => json!({"op": "remove", "path": path}),
+                value => json!({"op": "add", "path": path, "value": value}),
+            });
+        }
+    }
+    Value::Array(operations)
 }
 
 /// What the API server said.
@@ -63,7 +147,17 @@ impl Attackers {
 
     /// What the API server says to this actor.
     pub fn ask(&self, actor: &Actor, asked: &Asked) -> Answer {
-        self.runtime.block_on(send(&self.clients[actor.name], asked))
+        let client = &self.clients[actor.name];
+        if matches!(asked.form, Form::AsItIs | Form::MergePatch) {
+            return self.runtime.block_on(send(client, asked));
+        }
+        // The operator may have written it meanwhile.
+        eventually("an answer to the object as it is", || {
+            let live = Request::get(&asked.path).body(vec![]).unwrap();
+            let live: Value = self.runtime.block_on(self.clients["admin"].request(live)).unwrap();
+            let answer = self.runtime.block_on(send(client, &asked.of(&live)));
+            (answer.code != 409).then_some(answer)
+        })
     }
 }
 
@@ -82,7 +176,7 @@ pub async fn send(client: &Client, asked: &Asked) -> Answer {
     let request = Request::builder()
         .method(asked.method.clone())
         .uri(format!("{}{separator}dryRun=All", asked.path))
-        .header("content-type", asked.content_type)
+        .header("content-type", asked.content_type())
         .body(body)
         .unwrap();
     match client.request_text(request).await {
