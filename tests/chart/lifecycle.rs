@@ -235,8 +235,13 @@ fn the_plugin_says_who_it_is(world: &World) {
 fn the_kinds_go_with_the_chart_where_that_was_asked_for() {
     let world = World::start("keep-nothing");
     let notes = world.helm(&["install", NAME, CHART, "--create-namespace", "--set", "crds.keep=false"]);
-    assert!(notes.contains("deletes the kinds, and with them ALL environments"), "{notes}");
+    assert!(notes.contains("Delete all environments and versions first"), "{notes}");
     served(&world.kubectl);
+    // As the notes say: environments first, while somebody is there to take them down.
+    let operator = world.operator();
+    people_work(&world);
+    world.kubectl.run(["delete", "penv", "--all", "--namespace", "pf-1", "--timeout=45s"]).unwrap();
+    assert!(operator.terminate().success());
     world.helm(&["uninstall", NAME]);
     eventually("the end of the kinds", || world.inventory().is_empty().then_some(()));
 }
