@@ -93,14 +93,14 @@ fn json_patch(patch: &Value, merged: &Value) -> Value {
             vec![""]
         };
         for name in names {
-            let (path, value) = if name.is_empty() {
+            let (pointer, value) = if name.is_empty() {
                 (format!("/{part}"), &merged[part])
             } else {
                 (format!("/{part}/{name}"), &merged[part][name])
             };
             operations.push(match value {
-                Value::Null => json!({"op": "remove", "path": path}),
-                value => json!({"op": "add", "path": path, "value": value}),
+                Value::Null => json!({"op": "remove", "path": pointer}),
+                value => json!({"op": "add", "path": pointer, "value": value}),
             });
         }
     }
