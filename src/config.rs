@@ -220,6 +220,12 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn log_filter(text: &str) -> Result<String, String> {
+    // A bare word that is no level would be taken for a part of the program, and silence all others.
+    let known = ["error", "warn", "info", "debug", "trace", "off"];
+    let unknown = |directive: &&str| !directive.contains('=') && !known.contains(&directive.to_lowercase().as_str());
+    if let Some(word) = text.split(',').map(str::trim).find(unknown) {
+        return Err(format!("{word:?} is no level: use one of {}, or part=level", known.join(", ")));
+    }
     EnvFilter::try_new(text).map(|_| text.into()).map_err(|error| error.to_string())
 }
 
@@ -271,6 +277,7 @@ mod tests {
         refused(&["--lease-duration", "500ms"], "2s to 10m");
         refused(&["--gateway", "public"], "NAME=NAMESPACE");
         refused(&["--log-level", "chatty=loud"], "invalid");
+        refused(&["--log-level", "verbose"], "no level");
         refused(&["--url-template", "https://example.com/{env}"], "{env}");
     }
 

@@ -1,6 +1,9 @@
 //! `environment-manager check`: whether what the chart installed works, asked as the operator itself. `helm test` runs it.
 
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::{
+    authentication::v1::SelfSubjectReview,
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+};
 use kube::{
     Api, Client,
     api::{ListParams, PostParams},
@@ -20,6 +23,9 @@ pub type Findings = Vec<(String, Result<(), String>)>;
 
 /// Looks at kinds, rights and policies. `namespace` is the operator's own.
 pub async fn check(client: &Client, namespace: &str, cluster_roles: &[String]) -> Findings {
+    if let Err(other) = as_the_operator(client, namespace).await {
+        return vec![("asked as the operator".to_owned(), Err(other))];
+    }
     let mut findings = vec![("the kinds are served".to_owned(), kinds(client).await)];
     let mut rights: Vec<(Right, Option<&str>)> = rights::everywhere().into_iter().map(|right| (right, None)).collect();
     rights.extend(rights::at_home().into_iter().map(|right| (right, Some(namespace))));
@@ -30,8 +36,28 @@ pub async fn check(client: &Client, namespace: &str, cluster_roles: &[String]) -
         let what = format!("may {} {}", right.verbs.join(", "), right.resource);
         findings.push((what, may(client, right, *namespace).await));
     }
-    findings.push(("the admission policies hold".to_owned(), guard::enforced(client, namespace).await.map(drop)));
+    findings.push((
+        "the admission policies hold".to_owned(),
+        guard::enforced(client, namespace).await.map(drop).map_err(|missing| missing.to_string()),
+    ));
     findings
+}
+
+/// What is asked here means something for one asker only.
+async fn as_the_operator(client: &Client, namespace: &str) -> Result<(), String> {
+    let api: Api<SelfSubjectReview> = Api::all(client.clone());
+    let answer = api.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let answer = answer.map_err(|error| describe(&error))?;
+    let me = answer.status.and_then(|status| status.user_info).and_then(|user| user.username).unwrap_or_default();
+    let operator = format!("system:serviceaccount:{namespace}:{}", rights::OPERATOR);
+    if me == operator {
+        return Ok(());
+    }
+    Err(format!(
+        "you are {me}, and not {operator}: run helm test, or use a kubeconfig with the token of \
+         `kubectl create token {} --namespace {namespace}`",
+        rights::OPERATOR
+    ))
 }
 
 async fn kinds(client: &Client) -> Result<(), String> {

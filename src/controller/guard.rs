@@ -42,6 +42,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const SETTLE: Duration = Duration::from_secs(3);
 /// A binding that is younger than this may not be known everywhere.
 const YOUNG: SignedDuration = SignedDuration::from_secs(10);
+/// The pause between two looks while they hold.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// How many looks go by between two lines in the log.
 const LOOKS_PER_LINE: u32 = 40;
 
@@ -65,8 +67,38 @@ pub async fn wait_until_enforced(client: &Client, namespace: &str) {
     info!("the admission policies hold");
 }
 
+/// Looks now and then, and ends with what is missing once the policies do not hold any more: not before two looks in a row have
+/// found that, since an API server that is just starting may not know them yet.
+pub async fn until_not_enforced(client: Client, namespace: String) -> String {
+    let mut missed = false;
+    loop {
+        time::sleep(LOOK_AGAIN).await;
+        match enforced(&client, &namespace).await {
+            Err(Unenforced::Missing(what)) if missed => return what,
+            Err(Unenforced::Missing(what)) => {
+                warn!("{what}");
+                missed = true;
+            }
+            // Whether they hold is not known; the Lease is what ends a leader that cannot ask.
+            Err(Unenforced::Unknown(_)) => {}
+            Ok(_) => missed = false,
+        }
+    }
+}
+
+/// Why nobody can say that the policies hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unenforced {
+    /// They do not.
+    #[error("{0}")]
+    Missing(String),
+    /// The API server did not answer the question.
+    #[error("{0}")]
+    Unknown(String),
+}
+
 /// Whether the policies hold now, and when the youngest binding was made. `Err` says what is missing.
-pub async fn enforced(client: &Client, namespace: &str) -> Result<Option<Timestamp>, String> {
+pub async fn enforced(client: &Client, namespace: &str) -> Result<Option<Timestamp>, Unenforced> {
     let youngest = present(client).await?;
     confined(client, namespace).await?;
     authorship(client, namespace).await?;
@@ -74,15 +106,26 @@ pub async fn enforced(client: &Client, namespace: &str) -> Result<Option<Timesta
 }
 
 /// Whether all policies are there, and bound.
-async fn present(client: &Client) -> Result<Option<Timestamp>, String> {
+async fn present(client: &Client) -> Result<Option<Timestamp>, Unenforced> {
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
     let mut youngest = None;
     for name in policy_names() {
-        let missing = |error: kube::Error| format!("the policy {name} is not there: {}", describe(&error));
-        policies.get_metadata(&name).await.map_err(missing)?;
-        let missing = |error: kube::Error| format!("the policy {name} is bound to nothing: {}", describe(&error));
-        let binding = bindings.get_metadata(&name).await.map_err(missing)?;
+        let missing = |error: kube::Error| unread(&error, &format!("the policy {name} is not there"));
+        let policy = policies.get(&name).await.map_err(missing)?;
+        if policy.spec.and_then(|spec| spec.failure_policy).is_some_and(|failure| failure != "Fail") {
+            return Err(Unenforced::Missing(format!(
+                "the policy {name} lets through what it cannot evaluate (failurePolicy)"
+            )));
+        }
+        let missing = |error: kube::Error| unread(&error, &format!("the policy {name} is bound to nothing"));
+        let binding = bindings.get(&name).await.map_err(missing)?;
+        let actions = binding.spec.validation_actions;
+        if !actions.iter().any(|action| action == "Deny") {
+            return Err(Unenforced::Missing(format!(
+                "the policy {name} refuses nothing (validationActions of its binding)"
+            )));
+        }
         youngest = youngest.max(binding.metadata.creation_timestamp.map(|made| made.0));
     }
     Ok(youngest)
@@ -97,34 +140,41 @@ fn dry_run() -> PostParams {
     PostParams { dry_run: true, ..PostParams::default() }
 }
 
-async fn confined(client: &Client, namespace: &str) -> Result<(), String> {
+async fn confined(client: &Client, namespace: &str) -> Result<(), Unenforced> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let metadata = ObjectMeta { name: Some(PROBE.to_owned()), ..ObjectMeta::default() };
     let asked = api.create(&dry_run(), &ConfigMap { metadata, ..ConfigMap::default() }).await;
-    refused(asked.map(drop), "environment-manager-writes").unwrap_or_else(|()| {
-        Err("the API server lets the operator write anywhere (environment-manager-writes is not in force)".to_owned())
-    })
+    let otherwise = "the API server lets the operator write anywhere (environment-manager-writes is not in force)";
+    refused(asked.map(drop), "environment-manager-writes", otherwise)
 }
 
-async fn authorship(client: &Client, namespace: &str) -> Result<(), String> {
+async fn authorship(client: &Client, namespace: &str) -> Result<(), Unenforced> {
     let api: Api<Promotion> = Api::namespaced(client.clone(), namespace);
     let probe = json!({
         "apiVersion": "platform.puraify.app/v1alpha1", "kind": "Promotion",
         "metadata": {"name": PROBE, "annotations": {ANNOTATION_CREATED_BY: "somebody else"}},
         "spec": {"target": "probe", "source": {"version": "probe"}, "dryRun": true},
     });
-    let probe: Promotion = serde_json::from_value(probe).map_err(|error| error.to_string())?;
+    let probe: Promotion = serde_json::from_value(probe).map_err(|error| Unenforced::Unknown(error.to_string()))?;
     let asked = api.create(&dry_run(), &probe).await;
-    refused(asked.map(drop), "environment-manager-authorship").unwrap_or_else(|()| {
-        Err("the API server believes anybody who says who they are (environment-manager-authorship is not in force)".to_owned())
-    })
+    let otherwise =
+        "the API server believes anybody who says who they are (environment-manager-authorship is not in force)";
+    refused(asked.map(drop), "environment-manager-authorship", otherwise)
 }
 
-/// `Ok` if this policy refused the request; `Err(())` if nothing did.
-fn refused(asked: kube::Result<()>, policy: &str) -> Result<Result<(), String>, ()> {
+/// `Ok` if this policy refused the request.
+fn refused(asked: kube::Result<()>, policy: &str, otherwise: &str) -> Result<(), Unenforced> {
     match asked {
-        Ok(()) => Err(()),
-        Err(kube::Error::Api(status)) if status.message.contains(policy) => Ok(Ok(())),
-        Err(error) => Ok(Err(describe(&error))),
+        Ok(()) => Err(Unenforced::Missing(otherwise.to_owned())),
+        Err(kube::Error::Api(status)) if status.message.contains(policy) => Ok(()),
+        Err(error) => Err(Unenforced::Unknown(describe(&error))),
+    }
+}
+
+/// What an object that cannot be read means.
+fn unread(error: &kube::Error, not_there: &str) -> Unenforced {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => Unenforced::Missing(not_there.to_owned()),
+        error => Unenforced::Unknown(describe(error)),
     }
 }

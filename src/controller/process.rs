@@ -75,6 +75,9 @@ pub enum RunError {
     /// part in the election again.
     #[error("lost the leadership: the Lease was not renewed in time, or somebody else took it")]
     Leadership,
+    /// The chart's admission policies do not hold any more. The process has stopped writing; a restart waits until they do.
+    #[error("{0}; nothing is written until the chart's admission policies hold again")]
+    Unguarded(String),
     /// A part of the process ended while the others needed it. A restart is the remedy.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
@@ -104,6 +107,7 @@ pub struct Process {
     /// Told when the controllers may begin.
     leading: watch::Sender<bool>,
     election: JoinSet<Result<(), Lost>>,
+    guarding: JoinSet<String>,
     stop_election: CancellationToken,
     controllers: Tasks,
     stop_controllers: CancellationToken,
@@ -134,6 +138,7 @@ impl Process {
             fillings: Vec::new(),
             leading: watch::Sender::new(false),
             election: JoinSet::new(),
+            guarding: JoinSet::new(),
             stop_election: CancellationToken::new(),
             controllers: Tasks::new(),
             stop_controllers: CancellationToken::new(),
@@ -233,6 +238,9 @@ impl Process {
                 // First: whoever has lost does not begin anything else.
                 biased;
                 Some(ended) = self.election.join_next() => return Err(lost(ended)),
+                Some(missing) = self.guarding.join_next() => {
+                    return Err(missing.map_or_else(RunError::Failed, RunError::Unguarded));
+                }
                 () = &mut prepared, if !prepared.is_terminated() => {
                     info!("ready; taking part in the election of a leader");
                     self.take_part();
@@ -262,6 +270,7 @@ impl Process {
     }
 
     fn take_part(&mut self) {
+        self.guarding.spawn(guard::until_not_enforced(self.client.clone(), self.namespace()));
         let api = Api::namespaced(self.client.clone(), &self.namespace());
         let candidate = Candidate::new(self.config.unique_identity(), self.config.terms());
         let (leading, stop) = (self.leading.clone(), self.stop_election.clone());

@@ -104,7 +104,9 @@ async fn publish(client: Client, mut news: mpsc::Receiver<News>) {
 
 /// As kube and client-go name them: the object, and a number that no other event of it has.
 fn name_of(news: &News, now: Timestamp) -> String {
-    format!("{}.{:x}", news.regarding.name.as_deref().unwrap_or(CONTROLLER), now.as_nanosecond())
+    // A name has 253 characters at most.
+    let about: String = news.regarding.name.as_deref().unwrap_or(CONTROLLER).chars().take(220).collect();
+    format!("{}.{:x}", about.trim_end_matches(['.', '-']), now.as_nanosecond())
 }
 
 fn api(client: &Client, news: &News) -> Api<KubernetesEvent> {

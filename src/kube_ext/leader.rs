@@ -52,6 +52,9 @@ impl Terms {
     }
 }
 
+/// No Lease holds for longer, whatever it says: anybody who may write it could keep everybody away for years.
+pub const LONGEST: Duration = Duration::from_mins(10);
+
 /// What a process knows of the Lease, and what it should do about it.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -104,6 +107,14 @@ impl Candidate {
         lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
     }
 
+    /// Another one that has the Lease and was not heard of for longer than it should be, and for how long.
+    #[must_use]
+    pub fn unheard_of(&self, now: Instant) -> Option<(&str, Duration)> {
+        let (_, since) = self.observed.as_ref().filter(|_| !self.leads())?;
+        let silence = now.saturating_duration_since(*since);
+        self.holder().filter(|_| silence > 2 * self.terms.duration).map(|holder| (holder, silence))
+    }
+
     /// What to do now, to get the Lease or to keep it. `clock` is what the Lease will say, for people.
     #[must_use]
     pub fn step(&self, name: &str, now: Instant, clock: Timestamp) -> Step {
@@ -114,7 +125,7 @@ impl Candidate {
         let spec = lease.spec.as_ref();
         let held_for =
             spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
-        let held_for = held_for.map_or(self.terms.duration, Duration::from_secs);
+        let held_for = held_for.map_or(self.terms.duration, Duration::from_secs).min(LONGEST);
         if self.holder().is_some() && !self.leads() && now < *since + held_for {
             return Step::Wait;
         }
@@ -147,6 +158,9 @@ impl Candidate {
     }
 }
 
+/// The pause between two lines in the log about a holder that is not heard of.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
+
 /// Takes part in the election until `stop`, then gives the Lease back. `leading` becomes true once it leads.
 ///
 /// Ends with `Err` when it led and could not renew in time. Whoever else may lead then: the caller has to end its writing at
@@ -159,6 +173,7 @@ pub async fn lead(
     stop: CancellationToken,
 ) -> Result<(), Lost> {
     let mut renewed = Instant::now();
+    let mut told = renewed;
     loop {
         let deadline = if candidate.leads() { renewed + candidate.terms.renew_deadline } else { far(renewed) };
         let tried = tokio::select! {
@@ -179,7 +194,14 @@ pub async fn lead(
             }
             // Somebody has taken what was this one's.
             _ if *leading.borrow() && !candidate.leads() => return Err(Lost),
-            Ok(_) => {}
+            Ok(now) => {
+                if let Some((holder, silence)) = candidate.unheard_of(now)
+                    && now >= told + TELL_AGAIN
+                {
+                    warn!("waiting for {holder}, which has the Lease {name} and has not renewed it for {silence:?}");
+                    told = now;
+                }
+            }
             Err(error) => warn!("cannot {} the Lease {name}: {error}", if candidate.leads() { "renew" } else { "get" }),
         }
         let deadline = if candidate.leads() { renewed + candidate.terms.renew_deadline } else { far(renewed) };

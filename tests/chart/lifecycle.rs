@@ -1,8 +1,8 @@
 //! The chart's life on a control plane of its own: installed from an older one, tested, upgraded, rolled back, uninstalled.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
+use std::{collections::BTreeSet, fs, path::Path, process::Stdio, time::Duration};
 
-use devcluster::{ControlPlane, Helm, Kubectl, Options};
+use devcluster::{ControlPlane, Helm, Kubectl, Options, wait_until};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -228,6 +228,29 @@ fn the_plugin_says_who_it_is(world: &World) {
     let back = world.kubectl.json(["get", "promo", "back", "--namespace", "pf-1"]).unwrap();
     assert_eq!(back["metadata"]["annotations"]["platform.puraify.app/created-by"], "admin");
     assert_eq!(back["metadata"]["annotations"]["platform.puraify.app/changed-by"], "ben");
+}
+
+#[test]
+fn an_operator_whose_policies_are_taken_away_stops_writing_and_waits_until_they_are_back() {
+    let world = World::start("unguarded");
+    world.helm(&["install", NAME, CHART, "--create-namespace"]);
+    served(&world.kubectl);
+    let mut operator = world.operator();
+    people_work(&world);
+    world.kubectl.run(["delete", "validatingadmissionpolicybinding", "environment-manager-promotions"]).unwrap();
+    let ended = wait_until("the operator to end", Duration::from_mins(2), || Ok(operator.try_wait())).unwrap();
+    assert_eq!(ended.code(), Some(1));
+    let kubeconfig = world.plane.service_account_kubeconfig(NAMESPACE, NAME).unwrap();
+    let args = chart::operator_args(&world.kubectl);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let log = world.plane.dir().join("logs/unguarded.log");
+    let mut again = Operator::run(&kubeconfig, &log, &args);
+    eventually("it to say what it waits for", || {
+        fs::read_to_string(&log).ok()?.contains("environment-manager-promotions is bound to nothing").then_some(())
+    });
+    assert!(again.get("/readyz").unwrap().starts_with("HTTP/1.1 503"));
+    world.helm(&["upgrade", NAME, CHART]);
+    again.wait_ready();
 }
 
 /// Somebody who does not want to keep anything says so.

@@ -154,6 +154,8 @@ fn somebody_is_in_the_way(cluster: &'static Cluster, project: &Project) {
         child
     };
     let theirs: Vec<Child> = CHILDREN.into_iter().map(place).collect();
+    // Where policies hold, nobody can take this name.
+    project.unguard(project.namespace());
     project.promote("staging-auto-v1.1.0", &json!({"target": "other", "source": {"version": "v1.1.0"}}));
     let operator = Operator::start(cluster);
     staging.wait_condition("Stalled", "NotOurs");

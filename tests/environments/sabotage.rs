@@ -59,7 +59,8 @@ fn what_somebody_wrote_into_our_part_of_the_status_is_taken_out_and_theirs_stays
     let mended = dev.wait_for("what is ours", |object| {
         let status = &object["status"];
         let gone = ["Stalled", "Expiring"].iter().all(|name| condition(object, name).is_none());
-        gone && status["expiresAt"].is_null() && status["release"]["version"].is_null()
+        let seen = condition(object, "example.com/Audited").is_some();
+        seen && gone && status["expiresAt"].is_null() && status["release"]["version"].is_null()
     });
     assert_eq!(condition(&mended, "example.com/Audited").unwrap()["reason"], "Forged", "it is none of ours");
     assert_eq!(kstatus::of(&mended), kstatus::Kstatus::Current);

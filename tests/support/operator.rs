@@ -96,6 +96,11 @@ impl Operator {
         self.process.kill_hard().unwrap();
     }
 
+    /// How it ended, if it has.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().unwrap()
+    }
+
     /// Waits until it ends by itself.
     pub fn wait_end(mut self) -> ExitStatus {
         eventually("the operator to end", || self.process.try_wait().unwrap())

@@ -88,6 +88,8 @@ pub struct RevisionRecord {
     pub retained_from: RevisionNumber,
     /// When the revision was made.
     pub timestamp: Timestamp,
+    /// Who made it, or had it made.
+    pub actor: Box<str>,
     /// The record's own digest.
     pub digest: Digest,
     /// How its deployment went, as far as it was reported.
@@ -151,6 +153,7 @@ impl From<&EnvironmentRevisionSpec> for RevisionRecord {
             variables: config::variables_digest(&spec.config),
             flags: config::flags_digest(&spec.config),
             retained_from: spec.retained_from.unwrap_or(RevisionNumber::FIRST),
+            actor: spec.actor.as_str().into(),
             timestamp: spec.timestamp,
             digest: spec.digest,
             outcome: None,

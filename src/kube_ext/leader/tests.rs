@@ -87,6 +87,19 @@ fn times_in_the_lease_are_nobodys_clock() {
 }
 
 #[test]
+fn no_lease_keeps_others_away_for_ever_whatever_it_says() {
+    let start = Instant::now();
+    let (one, mut two) = (candidate("one"), candidate("two"));
+    let mut forged = written(one.step(NAME, start, clock(0)), 1);
+    forged.spec.as_mut().unwrap().lease_duration_seconds = Some(i32::MAX);
+    two.observe(Some(forged), start);
+    let later = start + LONGEST - Duration::from_secs(1);
+    assert_eq!(two.step(NAME, later, clock(0)), Step::Wait);
+    assert_eq!(two.unheard_of(later).map(|(holder, _)| holder), Some("one"));
+    assert!(matches!(two.step(NAME, start + LONGEST, clock(0)), Step::Replace(_)));
+}
+
+#[test]
 fn what_is_given_back_is_free_at_once() {
     let now = Instant::now();
     let (mut one, mut two) = (candidate("one"), candidate("two"));

@@ -397,6 +397,18 @@ fn changing(scene: &Scene) -> Vec<Action> {
         scene
             .patch("how long it is kept", "promotions", "p", json!({"spec": {"ttlAfterFinished": "0s"}}))
             .needs(Need::UserOrVerb(scene.author.clone(), "promote", "production", "how long it is kept")),
+        scene
+            .patch("hold a promotion", "promotions", "p", json!({"metadata": {"finalizers": ["example.com/held"]}}))
+            .needs(Need::UserOrVerb(scene.author.clone(), "promote", "production", "hold it by finalizers")),
+        scene
+            .create(
+                "take the name of an automatic one",
+                "promotions",
+                "Promotion",
+                "production-auto-v1.1.0",
+                json!({"target": "dev", "source": {"version": "v1.1.0"}, "dryRun": true}),
+            )
+            .nobody("names with -auto-"),
         scene.patch("a promotion's owner that is not there", "promotions", "p", stray_owner()).needs(Need::Verb(
             "govern",
             "promotions",
@@ -463,6 +475,22 @@ fn environments(scene: &Scene) -> Vec<Action> {
             "production",
             GOVERN,
         ),
+        scene
+            .patch(
+                "a label on production",
+                "platformenvironments",
+                "production",
+                json!({"metadata": {"labels": {"team": "x"}}}),
+            )
+            .right("govern", "production", GOVERN),
+        scene
+            .patch(
+                "hold production",
+                "platformenvironments",
+                "production",
+                json!({"metadata": {"finalizers": ["platform.puraify.app/environment", "example.com/held"]}}),
+            )
+            .right("govern", "production", GOVERN),
         edit("another class", "production", json!({"class": "Development"})).nobody("class cannot be changed"),
         edit("another base", "dev", json!({"baseFrom": {"environment": "production"}})).nobody("baseFrom"),
         delete("delete production", "production").right("govern", "production", GOVERN),
@@ -589,6 +617,7 @@ fn namespaces(scene: &Scene) -> Vec<Action> {
         .nobody("the operator's own"),
         patch("a finalizer", &managed, json!({"metadata": {"finalizers": ["example.com/held"]}}))
             .nobody("belongs to environment dev"),
+        patch("an owner that is not there", &managed, stray_owner()).nobody("goes with it alone"),
         patch("another project id", project, labels("platform.puraify.app/project-id", json!("other"))).needs(register),
         patch("a label of their own", &managed, labels("team", json!("shop"))),
     ]

@@ -111,7 +111,11 @@ fn end(arguments: &Arguments, stage: &Stage, operator: &Operator) -> Result<(), 
         stage.chapter("It goes on", "Everything keeps running until Ctrl-C. In another terminal:");
         println!("export KUBECONFIG={}", stage.kubeconfig().display());
         println!("export PATH={}:$PATH", stage.programs().display());
+        for person in stage::PEOPLE {
+            println!("export {person}={}", stage.kubeconfig_of(person).display());
+        }
         println!("kubectl get platform --namespace pf-872");
+        println!("KUBECONFIG=$cleo kubectl penv promote production --from staging --namespace pf-872");
         println!("kubectl penv history production --namespace pf-872");
         println!("# the operator's log: {}", operator.log().display());
         println!("# its metrics: {}/metrics", operator.url());

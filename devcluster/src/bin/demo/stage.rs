@@ -74,7 +74,8 @@ impl Stage {
         fs::write(self.kubeconfig_of(name), config.to_string()).map_err(Failure::io("write a kubeconfig"))
     }
 
-    fn kubeconfig_of(&self, person: &str) -> PathBuf {
+    /// Where the kubeconfig of a person is.
+    pub fn kubeconfig_of(&self, person: &str) -> PathBuf {
         self.files.path().join(format!("{person}.kubeconfig"))
     }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{Finding, Input};
-use crate::api::{ANNOTATION_CREATED_BY, GateType, promotion::Evidence};
+use crate::{
+    api::{ANNOTATION_CREATED_BY, GateType, promotion::Evidence},
+    domain::promotion::snapshot::{EnvironmentView, is_auto},
+};
 
 const GATE: GateType = GateType::Confirmations;
 
@@ -28,8 +31,9 @@ pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
     };
     let confirmations = &promotion.spec.confirmations;
     let to_this = confirmations.iter().filter(|confirmation| confirmation.digest == digest);
+    let authors = authors(input, author);
     let users: BTreeSet<&str> =
-        to_this.map(|confirmation| confirmation.user.as_str()).filter(|user| user != author).collect();
+        to_this.map(|confirmation| confirmation.user.as_str()).filter(|user| !authors.contains(user)).collect();
     let evidence = Evidence {
         digest: Some(digest),
         users: users.iter().map(|user| (*user).to_owned()).collect(),
@@ -52,9 +56,21 @@ pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
         message =
             format!("{message}; the plan has changed since {} confirmed it, which counts no more", void.join(", "));
     }
-    if confirmations.iter().any(|confirmation| confirmation.user == *author) {
-        message = format!("{message}; {author} created the promotion and cannot confirm it");
+    for author in authors.iter().filter(|author| confirmations.iter().any(|given| given.user == **author)) {
+        message = format!("{message}; {author} asked for this version and cannot confirm it");
     }
     let message = format!("{message}. Confirm with: kubectl penv confirm {}", input.snapshot.name());
     Some(Finding::pending(GATE, "NotConfirmed", message).resting_on(evidence))
+}
+
+/// Who may not confirm: who asked. Of a promotion that was made by itself these are the ones who brought its version to where it
+/// comes from.
+fn authors<'a>(input: Input<'a>, author: &'a str) -> BTreeSet<&'a str> {
+    let mut authors = BTreeSet::from([author]);
+    let Some(version) = input.version().filter(|_| is_auto(input.snapshot.promotion)) else { return authors };
+    for name in input.rules().into_iter().flat_map(|rules| &rules.from) {
+        let newest = input.snapshot.environments.get(name).and_then(EnvironmentView::newest);
+        authors.extend(newest.filter(|newest| newest.has_version(&version.digest)).map(|newest| &*newest.actor));
+    }
+    authors
 }

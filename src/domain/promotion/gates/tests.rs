@@ -357,6 +357,26 @@ fn by_itself(world: &mut World, version: &str) -> String {
 }
 
 #[test]
+fn who_brought_a_version_to_where_a_rule_takes_it_from_does_not_confirm_it() {
+    let mut world = World::shop();
+    world.rules("staging", &json!({"from": ["dev"], "confirmations": {"required": 1}}));
+    world.promote("mine", &json!({"target": "dev", "source": {"version": "v2.0.0"}}));
+    world.settle("mine");
+    world.deployed("dev");
+    let name = by_itself(&mut world, "v2.0.0");
+    let annotations = world.promotions.get_mut(&name).unwrap().metadata.annotations.as_mut().unwrap();
+    annotations.insert("platform.puraify.app/created-by".to_owned(), "environment-manager".to_owned());
+    world.settle(&name);
+    world.confirm(&name, "ana");
+    world.settle(&name);
+    assert_eq!(world.phase(&name), PromotionPhase::AwaitingConfirmation);
+    assert!(world.gate(&name, "confirmations").message.contains("ana asked for this version"));
+    world.confirm(&name, "ben");
+    world.settle(&name);
+    assert_eq!(world.has("staging"), "v2.0.0");
+}
+
+#[test]
 fn of_two_that_were_made_by_themselves_the_newer_version_wins_whenever_it_was_made_and_whatever_the_queue_says() {
     for queue in ["Queue", "Supersede", "Reject"] {
         // Within one second the names decide, and by those v10 comes before v2.
