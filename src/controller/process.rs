@@ -204,8 +204,8 @@ impl Process {
         let mut signals = Signals::new()?;
         self.start_server();
         let ended = self.until_end(&mut signals).await;
-        if matches!(ended, Err(RunError::Leadership)) {
-            // All tasks end with `self`, wherever they are.
+        if matches!(ended, Err(RunError::Leadership | RunError::Unguarded(_))) {
+            // Nothing more is written: all tasks end with `self`, wherever they are.
             return ended;
         }
         let stopped = self.stop(&mut signals).await;
