@@ -56,8 +56,9 @@ pub(super) fn evaluate(input: Input<'_>) -> Option<Finding> {
         message =
             format!("{message}; the plan has changed since {} confirmed it, which counts no more", void.join(", "));
     }
-    for author in authors.iter().filter(|author| confirmations.iter().any(|given| given.user == **author)) {
-        message = format!("{message}; {author} asked for this version and cannot confirm it");
+    for one in authors.iter().filter(|one| confirmations.iter().any(|given| given.user == **one)) {
+        let did = if one == author { "created the promotion" } else { "asked for this version" };
+        message = format!("{message}; {one} {did} and cannot confirm it");
     }
     let message = format!("{message}. Confirm with: kubectl penv confirm {}", input.snapshot.name());
     Some(Finding::pending(GATE, "NotConfirmed", message).resting_on(evidence))
