@@ -12,16 +12,24 @@ const PROJECT: &str = "pf-872";
 /// Far more than it takes.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// A control plane that knows the kinds and has the project.
+/// A control plane on which the chart is installed, with the project.
 fn cluster() -> &'static Kubectl {
     static KUBECTL: OnceLock<Kubectl> = OnceLock::new();
     KUBECTL.get_or_init(|| {
         let kubectl = ControlPlane::shared().kubectl();
-        kubectl.apply(&fs::read_to_string(root().join("crds/platform.puraify.app.yaml")).unwrap()).unwrap();
+        let chart = root().join("charts/environment-manager").display().to_string();
+        let install =
+            ["install", "environment-manager", &chart, "--namespace", "environment-manager", "--create-namespace"];
+        ControlPlane::shared().helm().unwrap().run(install).unwrap();
         kubectl.run(["create", "namespace", PROJECT]).unwrap();
         let served =
             ["get", "platformenvironments,platformversions,environmentrevisions,promotions", "--namespace", PROJECT];
         wait_until("the kinds to be served", LIMIT, || Ok(kubectl.output(served)?.status.success().then_some(())))
+            .unwrap();
+        // For some seconds the API server cannot stamp who creates an object, and says 503.
+        let shop = root().join("examples/shop").display().to_string();
+        let try_all = ["apply", "--server-side", "--dry-run=server", "--filename", &shop];
+        wait_until("the kinds to be stamped", LIMIT, || Ok(kubectl.output(try_all)?.status.success().then_some(())))
             .unwrap();
         kubectl
     })
