@@ -294,7 +294,9 @@ impl Process {
             _ = signals.next() => Err(RunError::Interrupted),
         };
         self.controllers.shutdown().await;
-        let _ = time::timeout(TELL_GRACE, async { while self.publishers.join_next().await.is_some() {} }).await;
+        if !matches!(drained, Err(RunError::Leadership)) {
+            let _ = time::timeout(TELL_GRACE, async { while self.publishers.join_next().await.is_some() {} }).await;
+        }
         self.publishers.shutdown().await;
         // Nothing is written any more: whoever comes next may begin.
         self.stop_election.cancel();

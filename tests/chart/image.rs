@@ -50,7 +50,8 @@ fn the_program_alone_in_an_empty_directory_as_nobody_in_particular_is_ready_and_
     let mut process = Supervised::spawn(&command, &log).unwrap();
     eventually("the operator to be ready", || {
         let ended = process.try_wait().unwrap();
-        assert!(ended.is_none(), "it ended: {}", fs::read_to_string(&log).unwrap());
+        let said = || fs::read_to_string(&log).unwrap();
+        assert!(ended.is_none(), "it ended (unshare needs root, or user namespaces for everybody): {}", said());
         http_get(address, "/readyz").filter(|answer| answer.starts_with("HTTP/1.1 200"))
     });
     let project = cluster.project("shop");
