@@ -1,5 +1,5 @@
 # The operator's image: one static program, and nothing else. Both architectures are cross-compiled on the builder's own:
-#   docker buildx build --platform linux/amd64,linux/arm64 --tag environment-manager:0.1.0 .
+#   docker buildx build --platform linux/amd64,linux/arm64 --tag environment-manager:0.2.0 .
 
 FROM --platform=$BUILDPLATFORM rust:1.95-bookworm AS build
 ARG TARGETARCH
@@ -30,7 +30,7 @@ FROM scratch
 LABEL org.opencontainers.image.title="Environment Manager" \
       org.opencontainers.image.description="An operator for the environments of a no-code platform" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.2.0"
 COPY --from=build /environment-manager /environment-manager
 # By number: there is no /etc/passwd that could give it a name.
 USER 65532:65532

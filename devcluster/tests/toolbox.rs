@@ -35,6 +35,13 @@ fn openbao_is_of_the_pinned_version() {
 }
 
 #[test]
+fn kinds_of_other_projects_are_there() {
+    let kinds = Toolbox::from_env().unwrap().kinds().unwrap();
+    let store = std::fs::read_to_string(kinds.join("external-secrets.io_secretstores.yaml")).unwrap();
+    assert!(store.contains("kind: CustomResourceDefinition") && store.contains("kind: SecretStore"));
+}
+
+#[test]
 #[ignore = "not a test: it is run by the one below, on a machine without Go"]
 fn on_a_bare_machine() {
     ControlPlane::shared();

@@ -1,6 +1,12 @@
-//! The chart's life on a control plane of its own: installed from an older one, tested, upgraded, rolled back, uninstalled.
+//! The chart's life on a control plane of its own: installed as it was released before, tested, upgraded, rolled back, uninstalled.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use devcluster::{ControlPlane, Helm, Kubectl, Options, wait_until};
 use serde_json::{Value, json};
@@ -8,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Operator,
     chart::{self, CHART, NAME, NAMESPACE},
-    eventually,
+    eventually, plane,
 };
 
 const KINDS: [&str; 4] = ["platformenvironments", "platformversions", "promotions", "environmentrevisions"];
@@ -22,7 +28,7 @@ struct World {
 
 impl World {
     fn start(name: &str) -> Self {
-        let plane = ControlPlane::start(&Options { name: name.to_owned(), ..Options::default() }).unwrap();
+        let plane = plane(&Options { name: name.to_owned(), ..Options::default() });
         let (kubectl, helm) = (plane.kubectl(), plane.helm().unwrap());
         Self { plane, kubectl, helm }
     }
@@ -62,31 +68,28 @@ impl World {
     }
 }
 
-/// The chart as a release before this one might have been: an older number, and a kind without a field that it has now.
-///
-/// There is no released chart yet. Once there is one, it takes the place of this.
-fn older_chart(directory: &Path) -> String {
-    let older = directory.join("older");
-    let status = std::process::Command::new("cp").arg("-r").arg(CHART).arg(&older).status().unwrap();
-    assert!(status.success());
-    let edit = |file: &str, from: &str, to: &str| {
-        let path = older.join(file);
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(text.contains(from), "{file} has no {from}");
-        fs::write(path, text.replacen(from, to, 1)).unwrap();
+/// The chart's release before this one.
+fn released() -> String {
+    let files = fs::read_dir("charts/released").unwrap().map(|entry| entry.unwrap().path());
+    let charts = files.filter(|path| path.extension().is_some_and(|extension| extension == "tgz"));
+    let numbered = |path: PathBuf| {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let number = semver::Version::parse(name.strip_prefix("environment-manager-").unwrap()).unwrap();
+        (number, path)
     };
-    edit("Chart.yaml", "version: 0.1.0", "version: 0.0.9");
-    edit("files/crds.yaml", "liftVeto:", "liftVetoOfThen:");
-    edit("files/crds.yaml", " && self.liftVeto == oldSelf.liftVeto", "");
-    older.to_str().unwrap().to_owned()
+    let (number, path) = charts.map(numbered).max().unwrap();
+    assert!(
+        number < semver::Version::parse(env!("CARGO_PKG_VERSION")).unwrap(),
+        "{number} is released: raise the version"
+    );
+    path.to_str().unwrap().to_owned()
 }
 
 #[test]
 fn it_is_installed_tested_upgraded_rolled_back_and_uninstalled_and_loses_nothing() {
     let world = World::start("lifecycle");
-    let files = tempfile::tempdir().unwrap();
     let before = world.inventory();
-    let notes = world.helm(&["install", NAME, &older_chart(files.path()), "--create-namespace"]);
+    let notes = world.helm(&["install", NAME, &released(), "--create-namespace"]);
     assert!(notes.contains("Say who may do what") && !notes.contains("has no MutatingAdmissionPolicy"), "{notes}");
     served(&world.kubectl);
     let operator = world.operator();
@@ -99,8 +102,11 @@ fn it_is_installed_tested_upgraded_rolled_back_and_uninstalled_and_loses_nothing
 
     let upgrade = ["upgrade", NAME, CHART, "--set", "operator.allowedClusterRoles={view,edit}", "--set", "replicas=3"];
     world.helm(&upgrade);
-    let schema = world.kubectl.run(["get", "crd", "promotions.platform.puraify.app", "--output", "yaml"]).unwrap();
-    assert!(schema.contains("liftVeto:"), "the kinds are upgraded with the chart");
+    for kind in KINDS {
+        let kind = world.kubectl.json(["get", "crd", &format!("{kind}.platform.puraify.app")]).unwrap();
+        let version = &kind["metadata"]["labels"]["app.kubernetes.io/version"];
+        assert_eq!(version, env!("CARGO_PKG_VERSION"), "the kinds are upgraded with the chart");
+    }
     let role = world.kubectl.run(["get", "clusterrole", NAME, "--output", "yaml"]).unwrap();
     assert!(role.contains("- edit\n"), "{role}");
     assert!(operator.terminate().success());

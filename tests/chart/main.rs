@@ -14,6 +14,7 @@ mod support;
 
 mod attacks;
 mod availability;
+mod combinations;
 mod image;
 mod lifecycle;
 mod rights;

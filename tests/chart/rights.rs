@@ -1,16 +1,12 @@
 //! Least privilege, by the API server's own account: what the operator is granted it uses, and what it uses it is granted.
 
-use std::{collections::BTreeSet, fs};
-
-use environment_manager::{api::PromotionPhase, controller::rights};
-use serde_json::{Value, json};
+use std::fs;
 
 use devcluster::Options;
+use environment_manager::api::PromotionPhase;
+use serde_json::json;
 
-use crate::support::{Child, Cluster, Operator, Project, eventually};
-
-/// A verb on a resource of a group.
-type Use = (String, String, String);
+use crate::support::{Child, Cluster, Operator, Project, audit::Uses, eventually};
 
 #[test]
 fn every_right_is_used_and_nothing_is_used_that_is_no_right() {
@@ -23,41 +19,9 @@ fn every_right_is_used_and_nothing_is_used_that_is_no_right() {
     a_full_life(&project);
     assert!(operator.terminate().success());
     somebody_is_in_the_way(cluster, &project);
-    let granted: BTreeSet<Use> = [rights::everywhere(), rights::at_home(), vec![rights::to_bind(["view".to_owned()])]]
-        .concat()
-        .into_iter()
-        .flat_map(|right| {
-            let of = move |verb: &&str| (right.group.clone(), right.resource.clone(), (*verb).to_owned());
-            right.verbs.clone().iter().map(of).collect::<Vec<_>>()
-        })
-        .collect();
-    let mut used = used(cluster);
-    // The API server asks for it itself, when a RoleBinding is written: no request of its own.
-    assert!(used.contains(&("rbac.authorization.k8s.io".into(), "rolebindings".into(), "patch".into())));
-    used.insert(("rbac.authorization.k8s.io".into(), "clusterroles".into(), "bind".into()));
-    // A server-side apply that creates is a patch in the audit log, and asks for create too. So children are made.
-    let children = [
-        "namespaces",
-        "serviceaccounts",
-        "resourcequotas",
-        "limitranges",
-        "networkpolicies",
-        "rolebindings",
-        "configmaps",
-    ];
-    for (group, resource, verb) in used.clone() {
-        if verb == "patch"
-            && children.contains(&resource.as_str())
-            && granted.contains(&(group.clone(), resource.clone(), "create".into()))
-        {
-            used.insert((group, resource, "create".into()));
-        }
-    }
-    let without_right: Vec<&Use> = used.difference(&granted).collect();
-    let in_vain: Vec<&Use> = granted.difference(&used).collect();
-    println!("{} rights granted, {} used", granted.len(), used.len());
-    assert!(without_right.is_empty(), "used and not granted: {without_right:#?}");
-    assert!(in_vain.is_empty(), "granted and not used: {in_vain:#?}");
+    let mut uses = Uses::default();
+    uses.read(&cluster.audit_log());
+    uses.assert_are_the_rights();
 }
 
 /// One object of each kind that an environment consists of.
@@ -171,20 +135,4 @@ fn somebody_is_in_the_way(cluster: &'static Cluster, project: &Project) {
     assert!(message.contains("staging-auto-v1.1.0"), "{message}");
     assert_eq!(other.version(), "v1.1.0");
     assert!(operator.terminate().success());
-}
-
-/// What the operator asked for and got.
-fn used(cluster: &Cluster) -> BTreeSet<Use> {
-    let text = fs::read_to_string(cluster.audit_log()).unwrap();
-    let entries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let ours = entries.filter(|entry| entry["user"]["username"] == Operator::USER && entry["objectRef"].is_object());
-    // What every authenticated user may ask; what was refused was no use.
-    let counts = |entry: &Value| entry["responseStatus"]["code"].as_u64().is_some_and(|code| code != 403);
-    let of = |entry: Value| {
-        let object = &entry["objectRef"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let subresource = object["subresource"].as_str().map(|name| format!("/{name}")).unwrap_or_default();
-        (text(&object["apiGroup"]), format!("{}{subresource}", text(&object["resource"])), text(&entry["verb"]))
-    };
-    ours.filter(counts).map(of).collect()
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     Operator, Project, Request,
-    audit::Journal,
+    audit::{self, Journal},
     chart, eventually,
     reader::{self, Reader},
     watch::Watch,
@@ -45,7 +45,7 @@ impl Cluster {
     fn shared_with_operator() -> &'static (Self, Operator) {
         static SHARED: OnceLock<(Cluster, Operator)> = OnceLock::new();
         SHARED.get_or_init(|| {
-            let cluster = Self::install(ControlPlane::shared());
+            let cluster = Self::install(Box::leak(Box::new(plane(&Options::default()))));
             let operator = Operator::start(&cluster);
             (cluster, operator)
         })
@@ -58,7 +58,7 @@ impl Cluster {
         let turn = Turn::take();
         let cluster: &'static Self = CLUSTERS[turn.0].get_or_init(|| {
             let options = Options { name: "exclusive".to_owned(), ..Options::default() };
-            Self::install(Box::leak(Box::new(ControlPlane::start(&options).unwrap())))
+            Self::install(Box::leak(Box::new(plane(&options))))
         });
         // Operators of the test before were dropped, and gave nothing back.
         chart::free_lease(&cluster.kubectl());
@@ -67,7 +67,7 @@ impl Cluster {
 
     /// A cluster that nobody else uses, with a control plane of another kind.
     pub fn alone(options: &Options) -> &'static Self {
-        let plane = Box::leak(Box::new(ControlPlane::start(options).unwrap()));
+        let plane = Box::leak(Box::new(plane(options)));
         Box::leak(Box::new(Self::install(plane)))
     }
 
@@ -178,6 +178,11 @@ impl Cluster {
     pub fn operator_writes(&self) -> Vec<Request> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).writes().to_vec()
     }
+}
+
+/// A control plane whose audit log stays for [`audit::Uses`].
+pub fn plane(options: &Options) -> ControlPlane {
+    ControlPlane::start(&Options { audit_logs: Some(audit::logs()), ..options.clone() }).unwrap()
 }
 
 /// How many exclusive clusters there are, each started when it is first needed.

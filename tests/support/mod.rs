@@ -4,7 +4,7 @@
 
 #![allow(dead_code, unused_imports, reason = "several test programs share it, and none needs all of it")]
 
-mod audit;
+pub mod audit;
 pub mod chart;
 mod child;
 mod cluster;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use audit::Request;
 pub use child::{Child, content as child_content};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, plane};
 use devcluster::wait_until;
 pub use environment::{Builder, Environment, condition};
 pub use operator::{Operator, PATIENT, http_get};

@@ -28,6 +28,9 @@ pub struct Options {
     pub name: String,
     /// Where its directory is made. By default where temporary files belong.
     pub parent: Option<PathBuf>,
+    /// The folder in which the audit log stays when the control plane ends, under the name of its directory. By default it is in its
+    /// directory, and goes with it.
+    pub audit_logs: Option<PathBuf>,
     /// Features of Kubernetes that the API server turns on or off, as in `WatchList=false`. Others are as a release has them.
     pub feature_gates: Vec<String>,
     /// Whether the directory with the logs stays when the control plane ends.
@@ -79,14 +82,18 @@ impl ControlPlane {
             directory.keep();
         }
         // The error names a log, so the log has to stay.
-        Self::start_in(&directory, tools, &options.feature_gates).inspect_err(|_| directory.keep())
+        Self::start_in(&directory, tools, options).inspect_err(|_| directory.keep())
     }
 
-    fn start_in(directory: &Arc<Directory>, tools: ControlPlaneTools, feature_gates: &[String]) -> Result<Self> {
+    fn start_in(directory: &Arc<Directory>, tools: ControlPlaneTools, options: &Options) -> Result<Self> {
         let pki = directory.path().join("pki");
         let authority = Authority::new("devcluster", pki.clone())?;
         let admin = authority.person("admin", "admin", &["system:masters"])?;
         let (etcd, etcd_url) = start_etcd(directory, &authority, &tools)?;
+        let audit_log = match (&options.audit_logs, directory.path().file_name()) {
+            (Some(folder), Some(name)) => folder.join(name).with_extension("log"),
+            _ => directory.path().join("audit.log"),
+        };
         let audit_policy = directory.path().join("audit-policy.yaml");
         pki::write(&audit_policy, servers::AUDIT_POLICY)?;
         let without_port = ApiServer {
@@ -98,8 +105,8 @@ impl ControlPlane {
             token_keys: pki::token_keys(&pki)?,
             pki,
             audit_policy,
-            feature_gates: feature_gates.to_vec(),
-            audit_log: directory.path().join("audit.log"),
+            feature_gates: options.feature_gates.clone(),
+            audit_log,
         };
         let kubectl = kubectl(directory, &tools, directory.kubeconfig("admin"));
         let (config, api_server) = launch::on_free_port("kube-apiserver", &directory.log("kube-apiserver"), |port| {

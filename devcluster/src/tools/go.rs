@@ -1,38 +1,61 @@
 //! `go build` of pinned modules.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::install::Job;
-use crate::Result;
+use crate::{Error, Result};
 
 /// The oldest Go that the pins' `go` lines allow.
 const NEEDED: &str = "install Go 1.26 or newer and have `go` in PATH, or set KUBEBUILDER_ASSETS to a folder with \
                       etcd, kube-apiserver, kube-controller-manager and kubectl";
 
+/// Downloads the pinned modules, and copies these files of them, each a module and a path, to `staging/bin`.
+pub(super) fn take(job: &Job<'_>, files: &[(&str, &str)]) -> Result<()> {
+    let output = run(job, &["mod", "download", "-json"], "modules")?;
+    let modules: Vec<serde_json::Value> =
+        serde_json::Deserializer::from_str(&output).into_iter().filter_map(std::result::Result::ok).collect();
+    for (module, path) in files {
+        let of_it = modules.iter().find(|found| found["Path"] == *module).and_then(|found| found["Dir"].as_str());
+        let from = Path::new(of_it.unwrap_or(module)).join(path);
+        let name = from.file_name().unwrap_or_default();
+        fs::copy(&from, job.staging.join("bin").join(name)).map_err(Error::io("copy", &from))?;
+    }
+    Ok(())
+}
+
 /// Builds the packages into `staging/bin`.
 pub(super) fn build(job: &Job<'_>, packages: &[&str], linker_flags: &str) -> Result<()> {
+    let bin = job.staging.join("bin");
+    // A package path that ends in a version (etcd's) would name the program after it.
+    let out = if let [program] = job.recipe.programs { bin.join(program) } else { bin.join("") };
+    let linker_flags = format!("-s -w {linker_flags}");
+    let flags = ["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", &linker_flags, "-o"];
+    let args: Vec<&OsStr> =
+        flags.iter().map(OsStr::new).chain([out.as_os_str()]).chain(packages.iter().map(OsStr::new)).collect();
+    run(job, &args, "packages").map(drop)
+}
+
+/// Runs `go` with these arguments in the folder with the pins, and returns what it printed.
+fn run<A: AsRef<OsStr>>(job: &Job<'_>, args: &[A], count: &str) -> Result<String> {
     let Some(go) = job.program("go") else {
         return Err(job.prerequisite("Go is not installed", needed(job)));
     };
-    let bin = job.staging.join("bin");
     let mut command = Command::new(go);
     command
         .current_dir(job.pins)
-        .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags"])
-        .arg(format!("-s -w {linker_flags}"))
-        .arg("-o")
-        // A package path that ends in a version (etcd's) would name the program after it.
-        .arg(if let [program] = job.recipe.programs { bin.join(program) } else { bin.join("") })
-        .args(packages)
+        .args(args)
         .env("CGO_ENABLED", "0")
         // What the person set for their own Go projects must not change what comes out.
         .env("GOWORK", "off")
         .env("GO111MODULE", "on")
         .env_remove("GOOS")
         .env_remove("GOARCH");
-    let (status, output) = job.run(&command, "packages")?;
+    let (status, output) = job.run(&command, count)?;
     if status.success() {
-        return Ok(());
+        return Ok(output);
     }
     if let Some(line) = output.lines().find(|line| line.contains("requires go >=")) {
         return Err(job.prerequisite(line.trim(), needed(job)));

@@ -27,6 +27,7 @@ pub(super) fn run(recipe: &Recipe, search_path: &OsStr, staging: &Path, log: &Pa
     let job = Job { recipe, search_path, pins: &pins, staging, log };
     match &recipe.method {
         Method::Go { packages, linker_flags } => go::build(&job, packages, linker_flags),
+        Method::GoFiles { files } => go::take(&job, files),
         Method::Pip { program } => pip::install(&job, program),
     }
 }

@@ -81,6 +81,12 @@ impl Toolbox {
         self.built(&recipe::helm(), "helm")
     }
 
+    /// The folder with the definitions of other projects' kinds, a YAML file each: those of External Secrets, of the Vault Secrets
+    /// Operator and of the Prometheus Operator that Environment Manager makes objects of.
+    pub fn kinds(&self) -> Result<PathBuf> {
+        self.built(&recipe::kinds(), "")
+    }
+
     /// OpenBao's `bao` program. A download of 75 MB the first time.
     pub fn openbao(&self) -> Result<PathBuf> {
         self.built(&recipe::openbao(), "bao")

