@@ -15,7 +15,7 @@ type Choice = (String, Vec<Value>);
 fn samples(pointer: &str) -> Vec<Value> {
     let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
     let one = match pointer {
-        "/global" => json!({"team": "platform"}),
+        "/global" | "/podLabels" => json!({"team": "platform"}),
         "/image/repository" => json!("registry.example.com/environment-manager"),
         "/image/tag" => json!("1.2.3"),
         "/image/digest" => json!(digest),
@@ -37,7 +37,6 @@ fn samples(pointer: &str) -> Vec<Value> {
         "/metrics/serviceMonitor/interval" => json!("1m"),
         "/metrics/serviceMonitor/labels" | "/metrics/prometheusRule/labels" => json!({"release": "prometheus"}),
         "/metrics/dashboard/labels" => json!({"grafana": "yes"}),
-        "/podLabels" => json!({"team": "platform"}),
         "/nodeSelector" => json!({"disk": "ssd"}),
         "/tolerations" => json!([{"operator": "Exists"}]),
         "/affinity" => {
@@ -107,7 +106,7 @@ fn pairwise(choices: &[Choice], may_be: impl Fn(&[Choice], &Set) -> bool) -> Vec
     sets
 }
 
-/// A ServiceMonitor needs the Service: the chart refuses it without.
+/// A `ServiceMonitor` needs the Service: the chart refuses it without.
 fn may_be(choices: &[Choice], set: &Set) -> bool {
     let is = |pointer: &str, value: bool| {
         let at = choices.iter().position(|choice| choice.0 == pointer).unwrap();
