@@ -12,14 +12,19 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     controller::run_loop::Limits,
-    domain::settings::{Settings, UrlTemplate},
+    domain::{
+        settings::{Settings, UrlTemplate},
+        vault::VaultSettings,
+    },
     kube_ext::{client::ClusterAccess, leader::Terms},
     telemetry::LogFormat,
 };
 
 mod gateway;
+pub mod vault;
 
 pub use gateway::NamedGateway;
+pub use vault::VaultConfig;
 
 /// What `run` can be told.
 ///
@@ -100,6 +105,10 @@ pub struct RunConfig {
         help_heading = "Environments"
     )]
     pub gateways: Vec<NamedGateway>,
+
+    /// Vault
+    #[command(flatten)]
+    pub vault: VaultConfig,
 
     /// Name of this process in the Lease, for people. Without it: the host's name. What tells it from all others is added
     #[arg(long, env = "ENVIRONMENT_MANAGER_IDENTITY", value_name = "NAME", help_heading = "Process")]
@@ -182,13 +191,14 @@ impl RunConfig {
         Terms::of(self.lease_duration)
     }
 
-    /// The platform team's decisions about all environments.
+    /// The platform team's decisions about all environments. Those about Vault are made when it is known what is installed.
     #[must_use]
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self, vault: Option<VaultSettings>) -> Settings {
         Settings {
             url_template: self.url_template.clone(),
             allowed_cluster_roles: self.allowed_cluster_roles.iter().filter(|role| !role.is_empty()).cloned().collect(),
             gateways: self.gateways.iter().map(|gateway| (gateway.name.clone(), gateway.namespace.clone())).collect(),
+            vault,
         }
     }
 

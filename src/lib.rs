@@ -11,3 +11,4 @@ pub mod kube_ext;
 pub mod metrics;
 pub mod server;
 pub mod telemetry;
+pub mod vault;

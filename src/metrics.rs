@@ -32,6 +32,7 @@ pub struct Metrics {
     durations: Family<KindLabels, Histogram, fn() -> Histogram>,
     requests: Family<RequestLabels, Counter>,
     watch_errors: Family<ResourceLabels, Counter>,
+    vault: Family<VaultLabels, Counter>,
     queues: Queues,
     caches: Caches,
 }
@@ -89,6 +90,12 @@ struct ReconcileLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VaultLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     kind: &'static str,
 }
@@ -108,11 +115,17 @@ impl Metrics {
             durations: Family::new_with_constructor(reconcile_seconds),
             requests: Family::default(),
             watch_errors: Family::default(),
+            vault: Family::default(),
             queues: Queues::default(),
             caches: Caches::default(),
         };
         metrics.register();
         metrics
+    }
+
+    /// Counts a request to Vault.
+    pub fn vault_request(&self, operation: &'static str, outcome: &'static str) {
+        self.vault.get_or_create(&VaultLabels { operation, outcome }).inc();
     }
 
     /// Counts a reconcile that ended.
@@ -168,6 +181,11 @@ impl Metrics {
         registry.register("watch_errors", "Errors of watches, after each of which the watch resumed or began anew", {
             self.watch_errors.clone()
         });
+        registry.register(
+            "vault_requests",
+            "Requests to Vault, by what they do and what became of them",
+            self.vault.clone(),
+        );
         registry.register_collector(Box::new(self.queues.clone()));
         registry.register_collector(Box::new(self.caches.clone()));
     }

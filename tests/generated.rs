@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use environment_manager::{api::crd, controller::rights};
+use environment_manager::{api::crd, controller::rights, domain::vault::SecretsOperator};
 
 /// The file is what its source makes of it. `UPDATE=1 cargo test --test generated` rewrites it.
 fn check(file: &str, expected: &str) {
@@ -26,7 +26,13 @@ fn the_custom_resource_definitions_are_those_of_the_types() {
 
 #[test]
 fn the_charts_rights_are_those_of_the_table() {
-    for (file, rights) in [("operator-rules", rights::everywhere()), ("operator-rules-at-home", rights::at_home())] {
+    let external_secrets = SecretsOperator::ExternalSecrets(String::new(), String::new());
+    for (file, rights) in [
+        ("operator-rules", rights::everywhere()),
+        ("operator-rules-at-home", rights::at_home()),
+        ("operator-rules-external-secrets", rights::with_secrets_operator(&external_secrets)),
+        ("operator-rules-vault-secrets", rights::with_secrets_operator(&SecretsOperator::VaultSecrets)),
+    ] {
         check(&format!("charts/environment-manager/files/{file}.yaml"), &crd::yaml(&rights::rules(&rights)));
     }
 }

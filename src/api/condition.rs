@@ -26,6 +26,9 @@ pub const EXPIRING: &str = "Expiring";
 pub const CONFIG_DIVERGED: &str = "ConfigDiverged";
 /// Edits of spec.config wait for a promotion. Absent otherwise.
 pub const CONFIG_PENDING: &str = "ConfigPending";
+/// The environment has its own place in Vault, and every secret that its variables refer to has a value there. Absent while the
+/// operator manages no Vault.
+pub const SECRETS_READY: &str = "SecretsReady";
 /// The version passed all validations that some environment of the project demands.
 pub const VALIDATED: &str = "Validated";
 /// The promotion has moved: the target has a revision that it made.
@@ -109,6 +112,12 @@ pub enum Reason {
     ConfigPending,
     /// A promotion or a rollback brought values that the spec does not say.
     ConfigDiverged,
+    /// Secrets that variables refer to have no value.
+    SecretsMissing,
+    /// Vault does not answer, or not as it should.
+    VaultUnavailable,
+    /// Vault refuses what the operator asks.
+    VaultRefused,
     /// Revisions name the version that somebody is deleting.
     InUse,
     /// A validation that is demanded has not passed.
@@ -142,6 +151,9 @@ impl Reason {
             Self::TtlEndsSoon => "TtlEndsSoon",
             Self::ConfigPending => "ConfigPending",
             Self::ConfigDiverged => "ConfigDiverged",
+            Self::SecretsMissing => "SecretsMissing",
+            Self::VaultUnavailable => "VaultUnavailable",
+            Self::VaultRefused => "VaultRefused",
             Self::InUse => "InUse",
             Self::ValidationMissing => "ValidationMissing",
             Self::OperatorDefect => "OperatorDefect",

@@ -128,9 +128,12 @@ impl EnvironmentClass {
 }
 
 /// What an environment starts from: exactly one of environment and version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.environment) != has(self.version)")
     .message("baseFrom names either an environment (clone it) or a version: give exactly one of them"))]
+#[x_kube(validation = Rule::new("has(self.environment) || (!has(self.secrets) && !has(self.secretKeys))")
+    .message("baseFrom.secrets and baseFrom.secretKeys say what becomes of a base environment's secrets: a version has none. Remove them, or give baseFrom.environment"))]
 pub struct BaseFrom {
     /// The environment of the same project to clone: its current version and configuration come along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,6 +143,51 @@ pub struct BaseFrom {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
     pub version: Option<String>,
+    /// What becomes of the base's secrets that secretKeys does not name. Left out: Regenerate. No value is ever shown to anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SecretStrategy>,
+    /// What becomes of single secrets of the base, by the variable that refers to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub secret_keys: Vec<SecretKeyStrategy>,
+}
+
+/// What a clone does with a secret of its base.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum SecretStrategy {
+    /// A new random value, made by Vault, that nobody has seen. Of two keys in one secret, both are made anew.
+    #[default]
+    Regenerate,
+    /// No value: somebody puts one into the environment's own place in Vault.
+    Placeholder,
+    /// The project's shared secret of the same path and key, which the environment may read and nobody copies.
+    Reference,
+    /// The base's value. Only where the platform team allows the operator to read secrets.
+    Copy,
+}
+
+impl SecretStrategy {
+    /// Its name as it stands in the spec.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Regenerate => "Regenerate",
+            Self::Placeholder => "Placeholder",
+            Self::Reference => "Reference",
+            Self::Copy => "Copy",
+        }
+    }
+}
+
+/// What a clone does with one secret of its base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretKeyStrategy {
+    /// The variable that refers to the secret, for example API_KEY.
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// What becomes of it.
+    pub strategy: SecretStrategy,
 }
 
 /// What happens to the environment's namespace when the environment is deleted.
@@ -193,6 +241,13 @@ pub struct PlatformEnvironmentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub vetoes: Vec<Veto>,
+    /// Where the environment's secrets lie in Vault, and under which name it reads them. Absent while the operator manages no Vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultLocation>,
+    /// The secrets that variables refer to, by variable: never a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub secrets: Vec<SecretStatus>,
     /// The isolation that applies: the class's preset, refined by spec.isolation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<EffectiveIsolation>,
@@ -201,6 +256,54 @@ pub struct PlatformEnvironmentStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Where an environment's secrets lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VaultLocation {
+    /// The mount of the KV engine, version 2.
+    #[schemars(length(max = 128))]
+    pub mount: String,
+    /// The prefix below it. References of variables are relative to it.
+    #[schemars(length(max = 256))]
+    pub prefix: String,
+    /// The policy, and the role of the Kubernetes auth method, that let the environment read its own secrets and no others.
+    #[schemars(length(max = 128))]
+    pub role: String,
+}
+
+/// A secret that a variable refers to: where it is and whether it is there. Never its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretStatus {
+    /// The variable.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// Its path below the mount.
+    #[schemars(length(max = 512))]
+    pub path: String,
+    /// The key within it.
+    #[schemars(length(max = 128))]
+    pub key: String,
+    /// What was done about it when the environment was cloned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<SecretStrategy>,
+    /// Whether it has a value.
+    pub state: SecretState,
+    /// The Secret in the environment's namespace in which applications find it, where a secrets operator makes one; the key in it is
+    /// the variable's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub secret: Option<String>,
+}
+
+/// Whether a secret has a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SecretState {
+    /// It has one.
+    Ready,
+    /// It has none: somebody has to put it into Vault.
+    Missing,
 }
 
 /// What should run in an environment, with which configuration, since when.

@@ -21,7 +21,8 @@ pub use crd::{crds, crds_yaml};
 pub use digest::Digest;
 pub use environment::{
     BaseFrom, DeletionPolicy, DeploymentReport, DeploymentState, EnvironmentClass, EnvironmentPhase,
-    PlatformEnvironment, PlatformEnvironmentSpec, PlatformEnvironmentStatus, Release, ReleaseState,
+    PlatformEnvironment, PlatformEnvironmentSpec, PlatformEnvironmentStatus, Release, ReleaseState, SecretKeyStrategy,
+    SecretState, SecretStatus, SecretStrategy, VaultLocation,
 };
 pub use promotion::{Gate, GateState, GateType, Promotion, PromotionPhase, PromotionSpec, PromotionStatus};
 pub use revision::{Cause, EnvironmentRevision, EnvironmentRevisionSpec, RevisionNumber};
@@ -32,6 +33,9 @@ pub const GROUP: &str = "platform.puraify.app";
 /// The API version of all kinds.
 pub const VERSION: &str = "v1alpha1";
 
+/// Annotation on an environment: change its value, to the time of day for example, and the operator looks into Vault now instead
+/// of at the next interval.
+pub const ANNOTATION_LOOK: &str = "platform.puraify.app/look-into-vault";
 /// Label on a project's namespace: the project's id in the platform, free text such as `pf_872`.
 /// Set by a platform administrator only.
 pub const LABEL_PROJECT_ID: &str = "platform.puraify.app/project-id";

@@ -13,8 +13,9 @@ use std::{
 use clap::{Parser, Subcommand};
 use environment_manager::{
     api,
-    config::RunConfig,
+    config::{RunConfig, VaultConfig},
     controller::{self, check::Findings},
+    domain::vault::{SecretsOperator, operator_policy},
     kube_ext::client::{self, ClusterAccess},
     telemetry,
 };
@@ -36,6 +37,8 @@ enum Command {
     Run(Box<RunConfig>),
     /// Print the custom resource definitions, for kubectl apply --server-side -f -
     Crds,
+    /// Print the policy that the operator needs in Vault or OpenBao, for bao policy write environment-manager -
+    VaultPolicy(Box<VaultConfig>),
     /// Check what is installed, as the operator: whether the kinds are served, the rights are granted and the admission
     /// policies hold. Exits with 1 if something is missing
     Check(CheckArguments),
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(config) => run(*config),
         Command::Crds => print(&api::crds_yaml()),
+        Command::VaultPolicy(config) => print(&operator_policy(&config.settings(String::new(), SecretsOperator::None))),
         Command::Check(arguments) => check(arguments),
     }
 }

@@ -38,7 +38,7 @@ pub async fn check(client: &Client, namespace: &str, cluster_roles: &[String]) -
     }
     findings.push((
         "the admission policies hold".to_owned(),
-        guard::enforced(client, namespace).await.map(drop).map_err(|missing| missing.to_string()),
+        guard::enforced(client, namespace, false).await.map(drop).map_err(|missing| missing.to_string()),
     ));
     findings
 }

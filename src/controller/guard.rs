@@ -34,6 +34,8 @@ use crate::{
 
 /// The chart's validating policies, by the word after the operator's name.
 const POLICIES: [&str; 7] = ["authorship", "environments", "history", "namespaces", "promotions", "reports", "writes"];
+/// The one that is there where Vault is used: no pod runs as who reads the secrets.
+const VAULT_POLICY: &str = "vault";
 /// The name of what is asked for; it never exists.
 const PROBE: &str = "environment-manager-probe";
 /// The pause between two looks while the policies do not hold yet.
@@ -48,10 +50,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const LOOKS_PER_LINE: u32 = 40;
 
 /// Waits until the policies hold, and says in the log for what it waits.
-pub async fn wait_until_enforced(client: &Client, namespace: &str) {
+pub async fn wait_until_enforced(client: &Client, namespace: &str, vault: bool) {
     let mut looks = 0_u32;
     let youngest = loop {
-        match enforced(client, namespace).await {
+        match enforced(client, namespace, vault).await {
             Ok(youngest) => break youngest,
             Err(missing) if looks.is_multiple_of(LOOKS_PER_LINE) => {
                 warn!("waiting for the chart's admission policies: {missing}");
@@ -69,11 +71,11 @@ pub async fn wait_until_enforced(client: &Client, namespace: &str) {
 
 /// Looks now and then, and ends with what is missing once the policies do not hold any more: not before two looks in a row have
 /// found that, since an API server that is just starting may not know them yet.
-pub async fn until_not_enforced(client: Client, namespace: String) -> String {
+pub async fn until_not_enforced(client: Client, namespace: String, vault: bool) -> String {
     let mut missed = false;
     loop {
         time::sleep(LOOK_AGAIN).await;
-        match enforced(&client, &namespace).await {
+        match enforced(&client, &namespace, vault).await {
             Err(Unenforced::Missing(what)) if missed => return what,
             Err(Unenforced::Missing(what)) => {
                 warn!("{what}");
@@ -98,7 +100,7 @@ pub enum Unenforced {
 }
 
 /// Whether the policies hold now, and when the youngest binding was made. `Err` says what is missing.
-pub async fn enforced(client: &Client, namespace: &str) -> Result<Option<Timestamp>, Unenforced> {
+pub async fn enforced(client: &Client, namespace: &str, vault: bool) -> Result<Option<Timestamp>, Unenforced> {
     let youngest = present(client).await?;
     confined(client, namespace).await?;
     authorship(client, namespace).await?;
@@ -110,7 +112,7 @@ async fn present(client: &Client) -> Result<Option<Timestamp>, Unenforced> {
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
     let mut youngest = None;
-    for name in policy_names() {
+    for name in policy_names(vault) {
         let missing = |error: kube::Error| unread(&error, &format!("the policy {name} is not there"));
         let policy = policies.get(&name).await.map_err(missing)?;
         if policy.spec.and_then(|spec| spec.failure_policy).is_some_and(|failure| failure != "Fail") {
@@ -131,9 +133,10 @@ async fn present(client: &Client) -> Result<Option<Timestamp>, Unenforced> {
     Ok(youngest)
 }
 
-/// The names of the chart's validating policies, and of their bindings.
-pub fn policy_names() -> impl Iterator<Item = String> {
-    POLICIES.iter().map(|policy| format!("{OPERATOR}-{policy}"))
+/// The names of the chart's validating policies, and of their bindings; with that for Vault where Vault is used.
+pub fn policy_names(vault: bool) -> impl Iterator<Item = String> {
+    let all = POLICIES.iter().copied().chain(vault.then_some(VAULT_POLICY));
+    all.map(|policy| format!("{OPERATOR}-{policy}"))
 }
 
 fn dry_run() -> PostParams {

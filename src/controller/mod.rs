@@ -26,36 +26,54 @@ pub mod process;
 pub mod promotion;
 pub mod rights;
 pub mod run_loop;
+mod vault;
 pub mod version;
 pub mod world;
 
 use diffs::Diffs;
-use environment::EnvironmentController;
+use environment::{EnvironmentController, keeper::Keeper};
 use process::{Process, RunError};
 use promotion::PromotionController;
 use run_loop::Trigger;
+use vault::Connected;
 use version::VersionController;
 use world::World;
 
 /// Runs the operator until SIGTERM or SIGINT.
 pub async fn run(config: RunConfig) -> Result<(), RunError> {
     let mut process = Process::new(config).await?;
-    add_controllers(&mut process);
+    let vault = vault::connect(&process).await?;
+    add_controllers(&mut process, vault);
     process.run().await
 }
 
 /// The one place where controllers join the process: make caches, subscribe, [`watch`](Process::watch), and
 /// [`control`](Process::control).
-fn add_controllers(process: &mut Process) {
-    let world = Arc::new(World::new());
+fn add_controllers(process: &mut Process, vault: Option<Connected>) {
+    let secrets = vault.as_ref().map_or(&[][..], |vault| ChildKind::of_secrets(&vault.settings.secrets_operator));
+    let world = Arc::new(World::new(secrets));
     let limits = process.config.limits();
 
     let environments = Trigger::new(&limits);
     let (events, publisher) = EventSink::new(process.client.clone());
     process.publish(publisher);
-    let settings = process.config.settings();
-    let environment_controller =
-        EnvironmentController::new(process.client.clone(), world.clone(), settings, events.clone(), &environments);
+    let settings = process.config.settings(vault.as_ref().map(|vault| vault.settings.clone()));
+    let keeper = vault.map(|vault| {
+        let service_account = (process.namespace(), rights::OPERATOR.to_owned());
+        Keeper::new(vault.vault, vault.settings, service_account, environments.clone())
+    });
+    let keeps = keeper.is_some();
+    let environment_controller = Arc::new(EnvironmentController::new(
+        process.client.clone(),
+        world.clone(),
+        settings,
+        keeper,
+        events.clone(),
+        &environments,
+    ));
+    if keeps {
+        process.while_leading("the watch over Vault", environment_controller.clone().keep_vault());
+    }
 
     let diffs = Arc::new(Diffs::default());
     let versions = Trigger::new(&limits);
@@ -67,7 +85,7 @@ fn add_controllers(process: &mut Process) {
 
     watch_world(process, &world);
     count_environments(process, &world);
-    process.control(Arc::new(environment_controller), environments);
+    process.control(environment_controller, environments);
     process.control(Arc::new(version_controller), versions);
     process.control(Arc::new(promotion_controller), promotions);
 }
@@ -82,7 +100,7 @@ fn watch_world(process: &mut Process, world: &World) {
     process.watch_custom(Api::all(client.clone()), all(), &world.promotions, "promotions");
     let namespaces: Api<PartialObjectMeta> = Api::all_with(client.clone(), &world::resource(ChildKind::Namespace));
     process.watch(namespaces, all().labels(LABEL_PROJECT_ID), &world.projects, "projects");
-    for kind in ChildKind::ALL {
+    for kind in world.child_kinds() {
         let api: Api<PartialObjectMeta> = Api::all_with(client.clone(), &world::resource(kind));
         process.watch(api, all().labels(LABEL_ENVIRONMENT_UID), world.children(kind), kind.plural());
     }

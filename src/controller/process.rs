@@ -48,6 +48,7 @@ use crate::{
     },
     metrics::Metrics,
     server::{self, BindError, health::Health},
+    vault::SetupError,
 };
 
 /// Added to the timeout of a reconcile: a controller with work that ends no reconcile for this long is stalled.
@@ -68,6 +69,9 @@ pub enum RunError {
     /// The address to listen on is not to be had.
     #[error(transparent)]
     Listen(#[from] BindError),
+    /// Vault cannot be used as it is configured.
+    #[error(transparent)]
+    Vault(#[from] SetupError),
     /// SIGTERM and SIGINT cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(#[source] io::Error),
@@ -194,6 +198,20 @@ impl Process {
         });
     }
 
+    /// Does something beside the controllers, as long as this process leads. It never ends by itself.
+    pub fn while_leading(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let (mut leading, stop) = (self.leading.subscribe(), self.stop_controllers.clone());
+        self.controllers.spawn(async move {
+            let work = async {
+                // Fails only when the process is dropped, and this task with it.
+                let _ = leading.wait_for(|leading| *leading).await;
+                work.await;
+            };
+            stop.run_until_cancelled(work).await;
+            name
+        });
+    }
+
     /// Publishes what controllers tell, until they have ended and all is told.
     pub fn publish(&mut self, publisher: impl Future<Output = ()> + Send + 'static) {
         self.publishers.spawn(publisher);
@@ -261,16 +279,16 @@ impl Process {
         let asked = enforced.clone();
         self.health.expect("admission policies", move || asked.load(Ordering::Relaxed));
         let fillings = join_all(self.fillings.drain(..));
-        let (client, namespace) = (self.client.clone(), self.namespace());
+        let (client, namespace, vault) = (self.client.clone(), self.namespace(), self.uses_vault());
         async move {
             fillings.await;
-            guard::wait_until_enforced(&client, &namespace).await;
+            guard::wait_until_enforced(&client, &namespace, vault).await;
             enforced.store(true, Ordering::Relaxed);
         }
     }
 
     fn take_part(&mut self) {
-        self.guarding.spawn(guard::until_not_enforced(self.client.clone(), self.namespace()));
+        self.guarding.spawn(guard::until_not_enforced(self.client.clone(), self.namespace(), self.uses_vault()));
         let api = Api::namespaced(self.client.clone(), &self.namespace());
         let candidate = Candidate::new(self.config.unique_identity(), self.config.terms());
         let (leading, stop) = (self.leading.clone(), self.stop_election.clone());
@@ -278,8 +296,13 @@ impl Process {
     }
 
     /// The namespace that the operator runs in.
-    fn namespace(&self) -> String {
+    #[must_use]
+    pub fn namespace(&self) -> String {
         self.config.namespace.clone().unwrap_or_else(|| self.client.default_namespace().to_owned())
+    }
+
+    fn uses_vault(&self) -> bool {
+        self.config.vault.vault_address.is_some()
     }
 
     async fn stop(&mut self, signals: &mut Signals) -> Result<(), RunError> {

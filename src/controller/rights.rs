@@ -6,7 +6,13 @@
 use serde_json::{Value, json};
 
 use super::{guard, world};
-use crate::{api::GROUP, domain::environment::children::ChildKind};
+use crate::{
+    api::GROUP,
+    domain::{
+        environment::children::ChildKind,
+        vault::{SecretsOperator, TOKEN_ROLE},
+    },
+};
 
 /// Name of the operator's `ServiceAccount`, `ClusterRole`, `Deployment` and `Lease`.
 pub const OPERATOR: &str = "environment-manager";
@@ -74,11 +80,26 @@ pub fn at_home() -> Vec<Right> {
     vec![lease(&["create"]), Right { names: vec![OPERATOR.to_owned()], ..lease(&["get", "update"]) }]
 }
 
+/// What the operator may do beside, where this secrets operator is installed and Vault is used.
+#[must_use]
+pub fn with_secrets_operator(operator: &SecretsOperator) -> Vec<Right> {
+    let kinds = ChildKind::of_secrets(operator).iter().map(|kind| {
+        let resource = world::resource(*kind);
+        let verbs = &["get", "list", "watch", "create", "patch", "delete"];
+        right(&resource.group, &resource.plural, verbs, "what brings secrets into environments")
+    });
+    let mut rights: Vec<Right> = kinds.collect();
+    if matches!(operator, SecretsOperator::ExternalSecrets(..)) {
+        rights.push(to_bind([TOKEN_ROLE.to_owned()]));
+    }
+    rights
+}
+
 /// The chart's own policies, by name.
 fn looked_at(resource: &str) -> Right {
     let why = "whether the policies are there, before it begins";
     let right = right("admissionregistration.k8s.io", resource, &["get"], why);
-    Right { names: guard::policy_names().collect(), ..right }
+    Right { names: guard::policy_names(true).collect(), ..right }
 }
 
 /// The right to give away these `ClusterRoles`, for `spec.isolation.access`.

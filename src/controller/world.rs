@@ -64,9 +64,9 @@ pub struct World {
 }
 
 impl World {
-    /// Empty caches.
+    /// Empty caches. `secrets` are the kinds that a secrets operator executes, where one is installed.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(secrets: &[ChildKind]) -> Self {
         let revisions: Cache<RevisionEntry> = Cache::new();
         let histories = Arc::new(Histories::default());
         let index = histories.clone();
@@ -82,7 +82,12 @@ impl World {
             revisions,
             promotions,
             projects: Cache::new(),
-            children: ChildKind::ALL.into_iter().map(|kind| (kind, doubtful(kind, &doubts))).collect(),
+            children: ChildKind::ALL
+                .iter()
+                .chain(secrets)
+                .copied()
+                .map(|kind| (kind, doubtful(kind, &doubts)))
+                .collect(),
             doubts,
             histories,
             targets,
@@ -92,8 +97,13 @@ impl World {
     /// The cache of one kind of children.
     #[must_use]
     pub fn children(&self, kind: ChildKind) -> &Cache<Tracked> {
-        // Every kind was put in by `new`; the map has no other way of being filled.
+        // Every kind that is used was put in by `new`; the map has no other way of being filled.
         &self.children[&kind]
+    }
+
+    /// The kinds of children that are watched.
+    pub fn child_kinds(&self) -> impl Iterator<Item = ChildKind> + '_ {
+        self.children.keys().copied()
     }
 
     /// The children in an environment's namespace, and the namespace itself, that carry the environment's UID.
@@ -199,7 +209,7 @@ impl World {
 
 impl Default for World {
     fn default() -> Self {
-        Self::new()
+        Self::new(&[])
     }
 }
 
@@ -207,9 +217,10 @@ impl Default for World {
 #[must_use]
 pub fn resource(kind: ChildKind) -> ApiResource {
     let api_version = kind.api_version();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     ApiResource {
-        group: api_version.split_once('/').map_or("", |(group, _)| group).to_owned(),
-        version: "v1".to_owned(),
+        group: group.to_owned(),
+        version: version.to_owned(),
         api_version: api_version.to_owned(),
         kind: kind.as_str().to_owned(),
         plural: kind.plural().to_owned(),

@@ -15,4 +15,5 @@ pub mod promotion;
 pub mod revision;
 pub mod settings;
 pub mod uid;
+pub mod vault;
 pub mod version;

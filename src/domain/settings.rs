@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::vault::VaultSettings;
+
 mod url_template;
 
 pub use url_template::{UrlTemplate, UrlTemplateError};
@@ -15,4 +17,6 @@ pub struct Settings {
     pub allowed_cluster_roles: BTreeSet<String>,
     /// Gateways that may send traffic into environments: name → namespace of the gateway's pods.
     pub gateways: BTreeMap<String, String>,
+    /// How Vault is used; `None` where it is not.
+    pub vault: Option<VaultSettings>,
 }

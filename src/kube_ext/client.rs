@@ -108,7 +108,8 @@ fn stack(config: &Config, metrics: Arc<Metrics>) -> kube::Result<Client> {
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-fn tcp() -> HttpConnector {
+/// Connections that notice a dead peer.
+pub(crate) fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);

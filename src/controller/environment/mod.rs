@@ -16,12 +16,13 @@ use kube::{Api, Client, core::DeserializeGuard};
 
 use self::{
     act::{Acted, Executor, Subject},
+    keeper::{Keeper, Known},
     reports::Reports,
 };
 use super::{
     error::ReconcileError,
     run_loop::{Next, Reconciler, Trigger},
-    world::{Known, World, environment_of_revision, target_of},
+    world::{self, World, environment_of_revision, target_of},
 };
 use crate::{
     api::{EnvironmentRevision, PlatformEnvironment, PlatformEnvironmentStatus, Release},
@@ -37,6 +38,7 @@ use crate::{
         },
         promotion::auto,
         settings::Settings,
+        vault::Trouble,
     },
     kube_ext::{
         cache::Decoded,
@@ -48,6 +50,7 @@ use crate::{
 };
 
 pub mod act;
+pub mod keeper;
 mod reports;
 #[cfg(test)]
 mod tests;
@@ -64,6 +67,7 @@ pub struct EnvironmentController {
     world: Arc<World>,
     settings: Settings,
     executor: Executor,
+    vault: Option<Keeper>,
     events: EventSink,
     interests: Arc<Interests<Thing>>,
     reports: Arc<Reports>,
@@ -108,6 +112,8 @@ struct Live {
     revisions: BTreeMap<String, Option<EnvironmentRevision>>,
     namespace: Option<NamespaceReport>,
     acted: Acted,
+    vault: Known,
+    trouble: Option<Trouble>,
     memo: Memo,
 }
 
@@ -115,10 +121,17 @@ impl EnvironmentController {
     /// A controller over these caches. `trigger` is put on everything that concerns an environment: call this before
     /// the caches are filled.
     #[must_use]
-    pub fn new(client: Client, world: Arc<World>, settings: Settings, events: EventSink, trigger: &Trigger) -> Self {
+    pub fn new(
+        client: Client,
+        world: Arc<World>,
+        settings: Settings,
+        vault: Option<Keeper>,
+        events: EventSink,
+        trigger: &Trigger,
+    ) -> Self {
         let (interests, reports) = (Arc::new(Interests::default()), Arc::new(Reports::default()));
         subscribe(&world, trigger, &interests, &reports);
-        Self { world, settings, executor: Executor::new(client), events, interests, reports }
+        Self { world, settings, executor: Executor::new(client), vault, events, interests, reports }
     }
 
     async fn settle(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
@@ -127,8 +140,12 @@ impl EnvironmentController {
         loop {
             let Some(environment) = self.environment(key).await? else {
                 self.interests.set(key, BTreeSet::new());
+                self.forget(key);
                 return Ok(Next::AwaitChange);
             };
+            if let (Some(vault), 0) = (&self.vault, steps) {
+                live.vault = vault.known(key, environment.metadata.uid.as_deref().unwrap_or_default());
+            }
             let generation = environment.metadata.generation;
             let edited = *began_with.get_or_insert(generation) != generation;
             if steps == MOST_STEPS && edited {
@@ -141,8 +158,14 @@ impl EnvironmentController {
             match step {
                 Step::Read(read) => {
                     drop(snapshot);
-                    let uid = environment.metadata.uid.as_deref().unwrap_or_default();
-                    self.read(key, uid, &read, &mut live).await?;
+                    match read {
+                        Read::Vault(query) => self.look_into_vault(key, &environment, *query, &mut live).await,
+                        read => self.read(key, &environment, &read, &mut live).await?,
+                    }
+                }
+                Step::Act(actions) if matches!(actions.first(), Some(Action::Vault(_))) => {
+                    drop(snapshot);
+                    self.change_vault(key, &environment, &actions, &mut live).await;
                 }
                 Step::Act(actions) => {
                     drop(snapshot);
@@ -174,7 +197,7 @@ impl EnvironmentController {
         now: Timestamp,
     ) -> Snapshot<'a> {
         let uid = environment.metadata.uid.as_deref().unwrap_or_default();
-        let Known { history, unreadable } = self.world.history(key, uid);
+        let world::Known { history, unreadable } = self.world.history(key, uid);
         // The wish to be woken comes before the look, so that no change falls in between.
         let base = base_of(key, environment).filter(|_| history.newest().is_none());
         self.interests.set(key, upstream_of(key, environment).into_iter().chain(base.clone()).collect());
@@ -200,6 +223,7 @@ impl EnvironmentController {
             children,
             namespace: live.namespace.as_ref(),
             failures: &live.acted.failures,
+            vault: self.vault.as_ref().map(|_| self.vault_view(key, environment, live)),
             memo: &live.memo,
             now,
         }
@@ -261,12 +285,15 @@ impl EnvironmentController {
     async fn read(
         &self,
         key: &ObjectKey,
-        environment_uid: &str,
+        environment: &PlatformEnvironment,
         read: &Read,
         live: &mut Live,
     ) -> Result<(), ReconcileError> {
         let client = self.executor.client().clone();
+        let environment_uid = environment.metadata.uid.as_deref().unwrap_or_default();
         match read {
+            // Asked elsewhere: what goes wrong there stops nothing else.
+            Read::Vault(_) => {}
             Read::Revision(name) => {
                 let api: Api<EnvironmentRevision> = Api::namespaced(client, &key.namespace);
                 let action = format!("read EnvironmentRevision {}/{name}", key.namespace);
@@ -427,7 +454,7 @@ fn subscribe(world: &Arc<World>, trigger: &Trigger, interests: &Arc<Interests<Th
     world.projects.subscribe(move |project, _, _| {
         environments.for_each_in(&project.name, |key, _| wake.now(key.clone()));
     });
-    for kind in ChildKind::ALL {
+    for kind in world.child_kinds() {
         let wake = trigger.clone();
         world.children(kind).subscribe(move |key, old, new| {
             // A new status, of a quota for example, changes nothing that a plan looks at.

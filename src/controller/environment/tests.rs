@@ -210,7 +210,7 @@ impl Stage {
             "spec": spec,
         });
         let (_, stored) = server.0.lock().unwrap().store(ENVIRONMENT, environment);
-        let world = Arc::new(World::new());
+        let world = Arc::new(World::new(&[]));
         world.environments.written_object(serde_json::from_value(stored).unwrap());
         Self { server, world, key: ObjectKey::new("pf-872", "staging"), trigger: Trigger::new(&Limits::default()) }
     }
@@ -223,7 +223,7 @@ impl Stage {
         let client = self.server.client();
         let (events, publisher) = EventSink::new(client.clone());
         tokio::spawn(publisher);
-        EnvironmentController::new(client, self.world.clone(), settings, events, &self.trigger)
+        EnvironmentController::new(client, self.world.clone(), settings, None, events, &self.trigger)
     }
 
     /// Reconciles once, with these settings and a controller that knows nothing from before.

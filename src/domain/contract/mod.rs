@@ -112,7 +112,7 @@ impl CreateEnvironment {
             base_from: self
                 .base_env
                 .clone()
-                .map(|environment| BaseFrom { environment: Some(environment), version: None }),
+                .map(|environment| BaseFrom { environment: Some(environment), ..BaseFrom::default() }),
             ttl: None,
             config: Configuration { variables: self.env_variables.iter().map(plain).collect(), flags: vec![] },
             isolation: None,

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::{Value, json};
 
-use super::{flagd, ownership::OwnedFields};
+use super::{flagd, ownership::OwnedFields, secret_objects};
 use crate::{
     api::{
         ANNOTATION_INTENT, Digest, EnvironmentClass, LABEL_CLASS, LABEL_ENVIRONMENT, LABEL_ENVIRONMENT_UID,
@@ -15,7 +15,11 @@ use crate::{
         isolation::{Access, EffectiveIsolation},
         revision::EffectiveConfiguration,
     },
-    domain::{canonical, settings::Settings},
+    domain::{
+        canonical,
+        settings::Settings,
+        vault::{SecretsOperator, WORKLOAD},
+    },
 };
 
 /// The kinds of children.
@@ -35,10 +39,20 @@ pub enum ChildKind {
     RoleBinding,
     /// The release.
     ConfigMap,
+    /// How External Secrets reaches the environment's place in Vault.
+    SecretStore,
+    /// Which secrets External Secrets brings.
+    ExternalSecret,
+    /// Where the Vault Secrets Operator finds Vault.
+    VaultConnection,
+    /// How the Vault Secrets Operator logs in.
+    VaultAuth,
+    /// Which secrets the Vault Secrets Operator brings.
+    VaultStaticSecret,
 }
 
 impl ChildKind {
-    /// All kinds.
+    /// The kinds that every environment has.
     pub const ALL: [Self; 7] = [
         Self::Namespace,
         Self::ServiceAccount,
@@ -48,6 +62,29 @@ impl ChildKind {
         Self::RoleBinding,
         Self::ConfigMap,
     ];
+
+    /// The kinds that a secrets operator executes; they are there where it is installed.
+    #[must_use]
+    pub fn of_secrets(operator: &SecretsOperator) -> &'static [Self] {
+        match operator {
+            SecretsOperator::None => &[],
+            SecretsOperator::ExternalSecrets(..) => &[Self::SecretStore, Self::ExternalSecret],
+            SecretsOperator::VaultSecrets => &[Self::VaultConnection, Self::VaultAuth, Self::VaultStaticSecret],
+        }
+    }
+
+    /// Whether it brings secrets, by way of a secrets operator.
+    #[must_use]
+    pub fn brings_secrets(self) -> bool {
+        matches!(
+            self,
+            Self::SecretStore
+                | Self::ExternalSecret
+                | Self::VaultConnection
+                | Self::VaultAuth
+                | Self::VaultStaticSecret
+        )
+    }
 
     /// The kind's name.
     #[must_use]
@@ -60,6 +97,11 @@ impl ChildKind {
             Self::NetworkPolicy => "NetworkPolicy",
             Self::RoleBinding => "RoleBinding",
             Self::ConfigMap => "ConfigMap",
+            Self::SecretStore => "SecretStore",
+            Self::ExternalSecret => "ExternalSecret",
+            Self::VaultConnection => "VaultConnection",
+            Self::VaultAuth => "VaultAuth",
+            Self::VaultStaticSecret => "VaultStaticSecret",
         }
     }
 
@@ -74,6 +116,11 @@ impl ChildKind {
             Self::NetworkPolicy => "networkpolicies",
             Self::RoleBinding => "rolebindings",
             Self::ConfigMap => "configmaps",
+            Self::SecretStore => "secretstores",
+            Self::ExternalSecret => "externalsecrets",
+            Self::VaultConnection => "vaultconnections",
+            Self::VaultAuth => "vaultauths",
+            Self::VaultStaticSecret => "vaultstaticsecrets",
         }
     }
 
@@ -83,6 +130,8 @@ impl ChildKind {
         match self {
             Self::NetworkPolicy => "networking.k8s.io/v1",
             Self::RoleBinding => "rbac.authorization.k8s.io/v1",
+            Self::SecretStore | Self::ExternalSecret => "external-secrets.io/v1",
+            Self::VaultConnection | Self::VaultAuth | Self::VaultStaticSecret => "secrets.hashicorp.com/v1beta1",
             _ => "v1",
         }
     }
@@ -210,6 +259,9 @@ pub fn isolation_children(
         children.push(allow_internet(owner));
     }
     children.extend(access.iter().map(|access| role_binding(owner, access)));
+    if let Some(vault) = &settings.vault {
+        children.extend(secret_objects::identity(owner, vault));
+    }
     children
 }
 
@@ -219,6 +271,7 @@ pub fn belongs_to(child: &ChildId, isolation: &EffectiveIsolation) -> bool {
     match (child.kind, child.name.as_str()) {
         (ChildKind::NetworkPolicy, ALLOW_GATEWAYS) => !isolation.gateways.is_empty(),
         (ChildKind::NetworkPolicy, ALLOW_INTERNET) => isolation.internet,
+        (ChildKind::RoleBinding, secret_objects::TOKEN_BINDING) => true,
         (ChildKind::RoleBinding, name) => isolation.roles.iter().any(|role| role_binding_name(role) == name),
         _ => true,
     }
@@ -226,7 +279,7 @@ pub fn belongs_to(child: &ChildId, isolation: &EffectiveIsolation) -> bool {
 
 /// The identity of the environment's applications. Nothing mounts its token unasked.
 fn service_account(owner: Owner<'_>) -> Intent {
-    intent(owner, ChildKind::ServiceAccount, "workload", &json!({"automountServiceAccountToken": false}))
+    intent(owner, ChildKind::ServiceAccount, WORKLOAD, &json!({"automountServiceAccountToken": false}))
 }
 
 /// A Service that opens a port on every node, or a load balancer, would go around the gateways: none of them.
@@ -373,7 +426,7 @@ pub fn release_pointer(owner: Owner<'_>, release: &Release) -> Intent {
 /// Completes a body with identity, labels and the intent annotation.
 ///
 /// The labels are ours alone: none that Argo CD or Flux would take for theirs, so neither adopts or prunes a child.
-fn intent(owner: Owner<'_>, kind: ChildKind, name: &str, content: &Value) -> Intent {
+pub(super) fn intent(owner: Owner<'_>, kind: ChildKind, name: &str, content: &Value) -> Intent {
     let mut body = content.clone();
     body["apiVersion"] = json!(kind.api_version());
     body["kind"] = json!(kind.as_str());

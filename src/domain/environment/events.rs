@@ -8,7 +8,7 @@ use crate::{
     api::{
         Cause, Condition, ConditionStatus, EnvironmentPhase, EnvironmentRevisionSpec, PlatformEnvironmentStatus,
         ReleaseState,
-        condition::{EXPIRING, READY, RECONCILING, Reason, STALLED},
+        condition::{EXPIRING, READY, RECONCILING, Reason, SECRETS_READY, STALLED},
     },
     domain::event::{Event, shortened},
 };
@@ -28,6 +28,13 @@ pub fn of_status(old: Option<&PlatformEnvironmentStatus>, new: &PlatformEnvironm
                 note: condition.message.clone(),
             });
         }
+    }
+    let unknown = |condition: &&Condition| condition.status == ConditionStatus::Unknown;
+    if let Some(secrets) = find(&new.conditions, SECRETS_READY).filter(unknown)
+        && before(SECRETS_READY).is_none_or(|old| old.reason != secrets.reason)
+    {
+        let (reason, note) = (secrets.reason.clone(), secrets.message.clone());
+        events.push(Event { warning: true, reason, action: "Reconcile", note });
     }
     let was_blocked = before(READY).is_some_and(|ready| ready.status == ConditionStatus::False);
     if let Some(ready) =

@@ -15,6 +15,8 @@ pub mod naming;
 pub mod ownership;
 pub mod plan;
 pub mod release;
+pub mod secret_objects;
+pub mod secrets;
 pub mod snapshot;
 pub mod status;
 pub mod teardown;

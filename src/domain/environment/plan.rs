@@ -13,13 +13,14 @@ use super::{
     intents::Intents,
     naming,
     release::{self, Proposal},
+    secrets,
     snapshot::{Child, Difference, Failure, Snapshot},
     status::{self, Findings},
     teardown, ttl,
 };
 use crate::{
     api::{
-        EnvironmentRevisionSpec, FINALIZER, PlatformEnvironmentStatus, Promotion, Release, RevisionNumber,
+        Digest, EnvironmentRevisionSpec, FINALIZER, PlatformEnvironmentStatus, Promotion, Release, RevisionNumber,
         condition::{self, Reason},
         revision::DeploymentOutcome,
     },
@@ -27,6 +28,7 @@ use crate::{
         promotion::auto,
         revision::{outcome, retention},
         uid::Uid,
+        vault::{self, secrets::Reference},
     },
 };
 
@@ -48,6 +50,21 @@ pub enum Read {
     Revision(String),
     /// What the environment's namespace says about its deletion.
     Namespace,
+    /// What there is of the environment's place in Vault.
+    Vault(Box<Query>),
+}
+
+/// What is asked of Vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The configuration that it is asked for.
+    pub config: Digest,
+    /// What its variables refer to.
+    pub references: Vec<Reference>,
+    /// The paths of secrets to look at, below the mount.
+    pub paths: BTreeSet<String>,
+    /// Whether only secrets are looked at; policy and role are taken as they were found last.
+    pub secrets_only: bool,
 }
 
 /// One write.
@@ -75,6 +92,8 @@ pub enum Action {
     RecordOutcome(RevisionNumber, DeploymentOutcome),
     /// A promotion is due by itself.
     CreatePromotion(Box<Promotion>),
+    /// Change something in Vault.
+    Vault(vault::Change),
 }
 
 /// As it follows "it still wants to".
@@ -83,6 +102,7 @@ impl fmt::Display for Step {
         match self {
             Self::Read(Read::Revision(name)) => write!(f, "read EnvironmentRevision {name}"),
             Self::Read(Read::Namespace) => f.write_str("read the namespace"),
+            Self::Read(Read::Vault(_)) => f.write_str("look into Vault"),
             Self::Act(actions) => {
                 let all: Vec<String> = actions.iter().map(ToString::to_string).collect();
                 f.write_str(&all.join(", "))
@@ -106,6 +126,7 @@ impl fmt::Display for Action {
             Self::PruneRevisions(numbers) => write!(f, "delete {} old revisions", numbers.len()),
             Self::RecordOutcome(number, _) => write!(f, "write down how the deployment of revision {number} went"),
             Self::CreatePromotion(promotion) => write!(f, "create promotion to {}", promotion.spec.target),
+            Self::Vault(change) => write!(f, "{change}"),
         }
     }
 }
@@ -153,6 +174,7 @@ impl Hold {
         let concern = match failure.kind {
             Some(ChildKind::Namespace) => condition::NAMESPACE_READY,
             Some(ChildKind::ConfigMap) | None => condition::CONFIG_READY,
+            Some(kind) if kind.brings_secrets() => condition::SECRETS_READY,
             Some(_) => condition::ISOLATED,
         };
         let stalled = failure.reason == Reason::NotOurs;
@@ -201,8 +223,9 @@ pub fn restless(snapshot: &Snapshot<'_>, steps: usize) -> Rest {
 
 fn rest(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<Hold>) -> Rest {
     let status = status::report(snapshot, findings, hold.as_ref());
-    let wake = findings.expiry.map(|expiry| if snapshot.now < expiry.warn_at { expiry.warn_at } else { expiry.at });
-    Rest { status, wake, retry: hold.is_some_and(|hold| hold.retry) }
+    let expiry = findings.expiry.map(|expiry| if snapshot.now < expiry.warn_at { expiry.warn_at } else { expiry.at });
+    let wake = expiry.into_iter().chain(findings.look_again).min();
+    Rest { status, wake, retry: findings.retry || hold.is_some_and(|hold| hold.retry) }
 }
 
 fn expired(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {
@@ -255,10 +278,14 @@ fn forward(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<St
     if let Some(step) = namespace_step(snapshot, &intents.namespace)? {
         return Ok(Some(step));
     }
-    match release_step(snapshot, owner, proposal, isolation, findings)? {
-        None => intents.refused.clone().map_or(Ok(None), Err),
-        step => Ok(step),
+    if let Some(step) = release_step(snapshot, owner, proposal, isolation, findings)? {
+        return Ok(Some(step));
     }
+    // Applications may follow the release while Vault is away: it comes last, and is in nobody's way.
+    if let Some(step) = secrets::step(snapshot, owner, findings)? {
+        return Ok(Some(step));
+    }
+    intents.refused.clone().map_or(Ok(None), Err)
 }
 
 /// The namespace is there. Isolation and the release's content go first, at once; then the commit; then the pointer
@@ -333,7 +360,7 @@ pub fn has_finalizer(snapshot: &Snapshot<'_>) -> bool {
 }
 
 /// Whose children the intents are for.
-fn owner<'a>(snapshot: &'a Snapshot<'_>, namespace: &'a str) -> Owner<'a> {
+pub(super) fn owner<'a>(snapshot: &'a Snapshot<'_>, namespace: &'a str) -> Owner<'a> {
     Owner {
         project: snapshot.project(),
         environment: snapshot.name(),
@@ -345,13 +372,13 @@ fn owner<'a>(snapshot: &'a Snapshot<'_>, namespace: &'a str) -> Owner<'a> {
 
 /// Writes that are due, and the first thing that is in the way of one.
 #[derive(Default)]
-struct Work {
-    actions: Vec<Action>,
-    hold: Option<Hold>,
+pub(super) struct Work {
+    pub(super) actions: Vec<Action>,
+    pub(super) hold: Option<Hold>,
 }
 
 impl Work {
-    fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.actions.is_empty() && self.hold.is_none()
     }
 
@@ -361,7 +388,7 @@ impl Work {
     }
 
     /// All that can be done comes before what is in the way is told.
-    fn step(self) -> Result<Option<Step>, Hold> {
+    pub(super) fn step(self) -> Result<Option<Step>, Hold> {
         if !self.actions.is_empty() {
             return Ok(Some(Step::Act(self.actions)));
         }
@@ -397,7 +424,9 @@ fn namespace_step(snapshot: &Snapshot<'_>, namespace: &Intent) -> Result<Option<
 fn isolation_work(snapshot: &Snapshot<'_>, intents: &Intents) -> Work {
     let mut work = repairs(snapshot, &intents.isolation_children);
     let wanted: BTreeSet<&ChildId> = intents.isolation_children.iter().map(|intent| &intent.id).collect();
-    let isolates = |child: &Child| !matches!(child.id.kind, ChildKind::Namespace | ChildKind::ConfigMap);
+    let isolates = |child: &Child| {
+        !matches!(child.id.kind, ChildKind::Namespace | ChildKind::ConfigMap) && !child.id.kind.brings_secrets()
+    };
     work.actions.extend(deletions(snapshot, |child| isolates(child) && !wanted.contains(&child.id)));
     work
 }
@@ -415,14 +444,17 @@ fn surplus_content(snapshot: &Snapshot<'_>, release: &Release, pointer: &Intent)
 }
 
 /// Only what our own field manager applied is ever deleted.
-fn deletions<'a>(snapshot: &'a Snapshot<'_>, which: impl Fn(&Child) -> bool + 'a) -> impl Iterator<Item = Action> + 'a {
+pub(super) fn deletions<'a>(
+    snapshot: &'a Snapshot<'_>,
+    which: impl Fn(&Child) -> bool + 'a,
+) -> impl Iterator<Item = Action> + 'a {
     let ours = |child: &&Child| child.mark.is_some() && child.owned.is_some() && !child.terminating;
     let chosen = snapshot.children.iter().filter(ours).filter(move |child| which(child));
     chosen.map(|child| Action::Delete(child.id.clone(), child.uid.clone()))
 }
 
 /// What has to be applied so that these children are as intended. What somebody else made is never adopted.
-fn repairs(snapshot: &Snapshot<'_>, intents: &[Intent]) -> Work {
+pub(super) fn repairs(snapshot: &Snapshot<'_>, intents: &[Intent]) -> Work {
     let mut work = Work::default();
     for intent in intents {
         if snapshot.child(&intent.id).is_some_and(|child| child.owned.is_none()) {

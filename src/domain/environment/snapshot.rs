@@ -16,6 +16,7 @@ use crate::{
         revision::{History, RevisionRecord},
         settings::Settings,
         uid::Uid,
+        vault::{Found, Gone, Trouble, secrets::BaseSecrets},
     },
 };
 
@@ -49,6 +50,8 @@ pub struct Snapshot<'a> {
     pub namespace: Option<&'a NamespaceReport>,
     /// What went wrong with the steps before this one.
     pub failures: &'a [Failure],
+    /// What is known of the environment's place in Vault; `None` where Vault is not used.
+    pub vault: Option<VaultView<'a>>,
     /// What plans for this environment worked out before. A plan is the same with an empty one, only slower.
     pub memo: &'a Memo,
     /// The moment of planning.
@@ -108,6 +111,19 @@ impl Snapshot<'_> {
             }
         }
     }
+}
+
+/// What is known of an environment's place in Vault.
+#[derive(Clone, Debug, Default)]
+pub struct VaultView<'a> {
+    /// What was found there.
+    pub found: Option<&'a Found>,
+    /// What is gone of it already.
+    pub gone: Gone,
+    /// What went wrong with the steps before this one.
+    pub trouble: Option<&'a Trouble>,
+    /// What the environment was cloned from, while that exists.
+    pub base: Option<BaseSecrets>,
 }
 
 /// What an environment starts from, as far as it is known.

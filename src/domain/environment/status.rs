@@ -3,13 +3,15 @@
 //! It is made from the snapshot alone and holds no moving time, so that the same state always gives the same status
 //! and nothing is written when nothing changed.
 
+use jiff::Timestamp;
+
 use super::{plan::Hold, snapshot::Snapshot, ttl::Expiry};
 use crate::{
     api::{
-        Condition, ConditionStatus, EnvironmentPhase, PlatformEnvironmentStatus, Release,
+        Condition, ConditionStatus, EnvironmentPhase, PlatformEnvironmentStatus, Release, SecretStatus, VaultLocation,
         condition::{
             CONFIG_DIVERGED, CONFIG_PENDING, CONFIG_READY, EXPIRING, ISOLATED, NAMESPACE_READY, READY, RECONCILING,
-            Reason, STALLED,
+            Reason, SECRETS_READY, STALLED,
         },
         environment::{ConfigurationChanges, DivergedKey, Veto},
         isolation::EffectiveIsolation,
@@ -29,6 +31,8 @@ pub const OURS: OurPart = OurPart {
         "pendingConfig",
         "diverged",
         "vetoes",
+        "vault",
+        "secrets",
         "isolation",
     ],
     conditions: &[
@@ -40,6 +44,7 @@ pub const OURS: OurPart = OurPart {
         CONFIG_READY,
         CONFIG_DIVERGED,
         CONFIG_PENDING,
+        SECRETS_READY,
         EXPIRING,
     ],
 };
@@ -61,6 +66,18 @@ pub struct Findings {
     pub config_intact: Option<bool>,
     /// Edits of `spec.config` that wait for a promotion.
     pub pending_config: Option<ConfigurationChanges>,
+    /// Where the secrets lie; `None` where Vault is not used.
+    pub vault: Option<VaultLocation>,
+    /// The secrets that variables refer to.
+    pub secrets: Option<Vec<SecretStatus>>,
+    /// The environment's place in Vault is as intended, and every secret has a value.
+    pub secrets_intact: Option<bool>,
+    /// Why nobody can say at present whether they are. They were before.
+    pub secrets_unknown: Option<(Reason, String)>,
+    /// When to look into Vault again.
+    pub look_again: Option<Timestamp>,
+    /// Something that is in nobody's way failed: try again after a while.
+    pub retry: bool,
 }
 
 /// The status of this snapshot. Without a hold everything is as intended.
@@ -84,6 +101,12 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
         pending_config: pending_config(snapshot, findings, hold),
         diverged: diverged(snapshot),
         vetoes: newest_vetoes(snapshot),
+        vault: findings.vault.clone().or_else(|| old.vault.clone().filter(|_| snapshot.settings.vault.is_some())),
+        secrets: match &findings.secrets {
+            Some(secrets) => secrets.clone(),
+            None if snapshot.settings.vault.is_some() => old.secrets.clone(),
+            None => vec![],
+        },
         isolation: findings.isolation.clone().or(if terminating { old.isolation.clone() } else { None }),
         conditions: conditions(snapshot, findings, hold, expiring, &old.conditions),
     }
@@ -151,6 +174,12 @@ fn conditions(
         hold,
         "Version and configuration are recorded and readable in the namespace",
     );
+    if let Some((reason, message)) = &findings.secrets_unknown {
+        list.put(SECRETS_READY, ConditionStatus::Unknown, *reason, message.clone());
+    } else if snapshot.settings.vault.is_some() {
+        let message = "Every secret that variables refer to has a value in the environment's own place in Vault";
+        list.aspect(SECRETS_READY, findings.secrets_intact, hold, message);
+    }
     if let Some(pending) = &findings.pending_config {
         list.put(CONFIG_PENDING, ConditionStatus::True, Reason::ConfigPending, pending_message(snapshot, pending));
     }

@@ -1,4 +1,4 @@
-//! The end of an environment: children first, the namespace last, history after it, then the finalizer.
+//! The end of an environment: its secrets and whoever may read them first, then children, the namespace, the history, the finalizer.
 //!
 //! What gives access and what applications follow goes at once. Network policies, quota and limits stay until the
 //! namespace takes them along: without them, applications that still run would stand open.
@@ -9,6 +9,7 @@ use super::{
     children::{ChildId, ChildKind},
     naming,
     plan::{Action, Hold, Read, Rest, Step, has_finalizer},
+    secrets,
     snapshot::{Child, Snapshot},
     status::{self, Findings},
 };
@@ -32,6 +33,11 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     if let Some(failure) = snapshot.failures.first() {
         let hold = Hold { retry: true, ..Hold::waiting(failure.reason, condition::READY, failure.message.clone()) };
         return rest(snapshot, &hold, None);
+    }
+    match secrets::teardown(snapshot) {
+        Ok(None) => {}
+        Ok(Some(step)) => return step,
+        Err(hold) => return rest(snapshot, &hold, None),
     }
     let name = naming::namespace(snapshot.project(), snapshot.name()).unwrap_or_default();
     let namespace = snapshot.child(&ChildId { kind: ChildKind::Namespace, name });

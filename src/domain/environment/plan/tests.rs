@@ -28,6 +28,7 @@ use crate::{
     },
 };
 
+mod vault;
 mod world;
 
 use world::{START, World, assert_ready};
@@ -472,6 +473,7 @@ fn a_memo_is_only_for_the_spec_that_it_was_made_from() {
             children: vec![],
             namespace: None,
             failures: &[],
+            vault: None,
             memo: &memo,
             now: START,
         };

@@ -1,7 +1,7 @@
 //! A small world for the plan: an API server reduced to what the plan sees of it. It can stop at any write, do the writes of a step
 //! in any order, and be tampered with.
 
-use super::*;
+use super::{vault::Vault, *};
 
 pub(super) const START: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -15,6 +15,8 @@ pub(super) struct World {
     pub(super) revisions: BTreeMap<RevisionNumber, EnvironmentRevision>,
     pub(super) children: BTreeMap<ChildId, Child>,
     pub(super) settings: Settings,
+    /// What there is in Vault.
+    pub(super) vault: Vault,
     /// What a promotion could be made of that is due by itself.
     pub(super) auto: Option<auto::Inputs>,
     /// What the next plan is told of the step before.
@@ -44,6 +46,7 @@ impl World {
                 gateways: [("public".to_owned(), "gateway-system".to_owned())].into(),
                 ..Settings::default()
             },
+            vault: Vault::default(),
             auto: None,
             failures: vec![],
             now: START,
@@ -87,6 +90,7 @@ impl World {
         let environment = self.environment.as_ref()?;
         let mut read = BTreeMap::new();
         let mut report = None;
+        let mut found = self.vault.found.clone();
         for _ in 0..5 {
             let records = self.revisions.values().map(|revision| Arc::new(RevisionRecord::from(revision)));
             let history = History::new(records.collect());
@@ -104,6 +108,7 @@ impl World {
                 children: self.children.values().cloned().collect(),
                 namespace: report.as_ref(),
                 failures: &self.failures,
+                vault: self.settings.vault.is_some().then(|| self.vault.view(found.as_ref())),
                 memo: &Memo::default(),
                 now: self.now,
             };
@@ -115,6 +120,9 @@ impl World {
                     read.insert(name, found);
                 }
                 Step::Read(Read::Namespace) => report = Some(NamespaceReport::default()),
+                Step::Read(Read::Vault(query)) => {
+                    found = Some(self.vault.look(*query, found.as_ref(), environment, self.now))
+                }
                 step => return Some(step),
             }
         }
@@ -126,6 +134,7 @@ impl World {
             Action::Apply(intent, _) => format!("apply {}", intent.id),
             Action::Delete(id, _) => format!("delete {id}"),
             Action::CreateRevision(record) => format!("create revision {}", record.revision),
+            Action::Vault(change) => format!("vault: {change}"),
             other => format!("{other:?}"),
         });
         match action {
@@ -152,6 +161,7 @@ impl World {
                 let name = promotion.metadata.name.clone().unwrap();
                 self.auto.as_mut().unwrap().promotions.insert(name);
             }
+            Action::Vault(change) => self.vault.change(change),
         }
     }
 

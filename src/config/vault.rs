@@ -1,0 +1,329 @@
+//! How the operator uses Vault.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::duration;
+use crate::{
+    api::SecretStrategy,
+    domain::vault::{SecretsOperator, VaultSettings},
+    vault::{Access, Login},
+};
+
+/// What `run` can be told of Vault.
+// These comments are the text of `--help`, where backticks would be noise.
+#[allow(clippy::doc_markdown)]
+#[derive(Args, Clone, Debug)]
+pub struct VaultConfig {
+    /// Address of Vault or OpenBao, for example https://vault.example.com:8200. Without it the operator does nothing about secrets
+    #[arg(long, env = "ENVIRONMENT_MANAGER_VAULT_ADDRESS", value_name = "URL", help_heading = "Vault", value_parser = address)]
+    pub vault_address: Option<String>,
+
+    /// Certificate authority of Vault's server, in PEM. Without it: the host's own
+    #[arg(long, env = "ENVIRONMENT_MANAGER_VAULT_CA_FILE", value_name = "FILE", help_heading = "Vault")]
+    pub vault_ca_file: Option<PathBuf>,
+
+    /// Namespace within Vault (Vault Enterprise, OpenBao)
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_NAMESPACE",
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "Vault"
+    )]
+    pub vault_namespace: String,
+
+    /// Mount of the KV engine, version 2, that holds the environments' secrets. Best one that holds nothing else
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_MOUNT",
+        value_name = "PATH",
+        default_value = "kv",
+        value_parser = mount,
+        help_heading = "Vault"
+    )]
+    pub vault_mount: String,
+
+    /// How the operator logs in
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_AUTH",
+        value_name = "METHOD",
+        value_enum,
+        default_value_t = Auth::Kubernetes,
+        help_heading = "Vault"
+    )]
+    pub vault_auth: Auth,
+
+    /// Mount of the auth method at which the operator logs in. Without it: the method's name
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_LOGIN_PATH",
+        value_name = "PATH",
+        value_parser = mount,
+        help_heading = "Vault"
+    )]
+    pub vault_login_path: Option<String>,
+
+    /// Role of the operator, with method kubernetes
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_LOGIN_ROLE",
+        value_name = "NAME",
+        default_value = "environment-manager",
+        help_heading = "Vault"
+    )]
+    pub vault_login_role: String,
+
+    /// File with the operator's ServiceAccount token (method kubernetes) or Vault token (method token)
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_TOKEN_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/vault/token",
+        help_heading = "Vault"
+    )]
+    pub vault_token_file: PathBuf,
+
+    /// File with the role id, with method approle
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_ROLE_ID_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/vault/role-id",
+        help_heading = "Vault"
+    )]
+    pub vault_role_id_file: PathBuf,
+
+    /// File with the secret id, with method approle
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_SECRET_ID_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/vault/secret-id",
+        help_heading = "Vault"
+    )]
+    pub vault_secret_id_file: PathBuf,
+
+    /// Mount of the Kubernetes auth method at which environments log in. Each cluster needs one of its own
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_AUTH_PATH",
+        value_name = "PATH",
+        default_value = "kubernetes",
+        value_parser = mount,
+        help_heading = "Vault"
+    )]
+    pub vault_auth_path: String,
+
+    /// Audience of the ServiceAccount tokens with which the operator and environments log in
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_AUDIENCE",
+        value_name = "NAME",
+        default_value = "vault",
+        help_heading = "Vault"
+    )]
+    pub vault_audience: String,
+
+    /// Password policy in Vault by which new values are made
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_PASSWORD_POLICY",
+        value_name = "NAME",
+        default_value = "pf",
+        value_parser = mount,
+        help_heading = "Vault"
+    )]
+    pub vault_password_policy: String,
+
+    /// How often each environment's policy, role and secrets in Vault are compared with what they should be
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_CHECK_INTERVAL",
+        value_name = "DURATION",
+        default_value = "1h",
+        value_parser = duration,
+        help_heading = "Vault"
+    )]
+    pub vault_check_interval: Duration,
+
+    /// Let clones have the values of their base (strategy Copy). The operator then reads secrets, each with a login of its own that
+    /// lives for a minute. Needs method kubernetes
+    #[arg(long, env = "ENVIRONMENT_MANAGER_VAULT_ALLOW_COPY", help_heading = "Vault")]
+    pub vault_allow_copy: bool,
+
+    /// What clones may do with secrets between Production and other classes: copy, reference. A list with commas; by default neither
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_ACROSS_PRODUCTION",
+        value_name = "STRATEGY",
+        value_delimiter = ',',
+        value_enum,
+        help_heading = "Vault"
+    )]
+    pub vault_across_production: Vec<Shared>,
+
+    /// Who brings secrets into the namespaces of environments. auto: whichever is installed when the operator starts, if one is
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_SECRETS_OPERATOR",
+        value_name = "NAME",
+        value_enum,
+        default_value_t = Bringer::Auto,
+        help_heading = "Vault"
+    )]
+    pub secrets_operator: Bringer,
+
+    /// ServiceAccount of External Secrets, which may ask for tokens of each environment's ServiceAccount "vault", and no other
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_EXTERNAL_SECRETS_SERVICE_ACCOUNT",
+        value_name = "NAMESPACE/NAME",
+        default_value = "external-secrets/external-secrets",
+        value_parser = service_account,
+        help_heading = "Vault"
+    )]
+    pub external_secrets_service_account: (String, String),
+}
+
+/// How the operator logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Auth {
+    /// With its ServiceAccount.
+    Kubernetes,
+    /// With an AppRole.
+    #[value(name = "approle")]
+    AppRole,
+    /// With a token that somebody else renews.
+    Token,
+}
+
+/// A strategy by which two environments have the same value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shared {
+    /// Copy.
+    Copy,
+    /// Reference.
+    Reference,
+}
+
+/// Who brings secrets into namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bringer {
+    /// Whichever is installed.
+    Auto,
+    /// Nobody.
+    None,
+    /// External Secrets Operator.
+    ExternalSecrets,
+    /// Vault Secrets Operator.
+    VaultSecrets,
+}
+
+impl VaultConfig {
+    /// How Vault is reached; `None` where it is not used.
+    #[must_use]
+    pub fn access(&self) -> Option<Access> {
+        let path = |method: &str| self.vault_login_path.clone().unwrap_or_else(|| method.to_owned());
+        let login = match self.vault_auth {
+            Auth::Kubernetes => Login::Kubernetes {
+                path: path("kubernetes"),
+                role: self.vault_login_role.clone(),
+                token: self.vault_token_file.clone(),
+            },
+            Auth::AppRole => Login::AppRole {
+                path: path("approle"),
+                role_id: self.vault_role_id_file.clone(),
+                secret_id: self.vault_secret_id_file.clone(),
+            },
+            Auth::Token => Login::Token(self.vault_token_file.clone()),
+        };
+        let (namespace, ca) = (self.vault_namespace.clone(), self.vault_ca_file.clone());
+        self.vault_address.clone().map(|address| Access { address, namespace, ca, login })
+    }
+
+    /// What the platform team decided. `ca` is the certificate authority's text.
+    #[must_use]
+    pub fn settings(&self, ca: String, secrets_operator: SecretsOperator) -> VaultSettings {
+        let strategy = |shared: &Shared| match shared {
+            Shared::Copy => SecretStrategy::Copy,
+            Shared::Reference => SecretStrategy::Reference,
+        };
+        let across_production: BTreeSet<_> = self.vault_across_production.iter().map(strategy).collect();
+        VaultSettings {
+            address: self.vault_address.clone().unwrap_or_default().trim_end_matches('/').to_owned(),
+            namespace: self.vault_namespace.clone(),
+            ca,
+            mount: self.vault_mount.clone(),
+            auth_path: self.vault_auth_path.clone(),
+            audience: self.vault_audience.clone(),
+            password_policy: self.vault_password_policy.clone(),
+            check_interval: self.vault_check_interval,
+            allow_copy: self.vault_allow_copy && self.vault_auth == Auth::Kubernetes,
+            across_production,
+            secrets_operator,
+        }
+    }
+
+    /// External Secrets, as it is installed here.
+    #[must_use]
+    pub fn external_secrets(&self) -> SecretsOperator {
+        let (namespace, name) = self.external_secrets_service_account.clone();
+        SecretsOperator::ExternalSecrets(namespace, name)
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let fits = host.is_some_and(|host| {
+        !host.trim_end_matches('/').is_empty() && !host.trim_end_matches('/').contains(['/', '@', ' '])
+    });
+    if fits { Ok(text.to_owned()) } else { Err("expected an address such as https://vault.example.com:8200".into()) }
+}
+
+/// A mount or a name in a path of Vault: nothing in it may mean something else there.
+fn mount(text: &str) -> Result<String, String> {
+    let part = |part: &str| {
+        !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter))
+    };
+    if text.split('/').all(part) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected letters, digits, - and _, parts separated by /".into())
+    }
+}
+
+fn service_account(text: &str) -> Result<(String, String), String> {
+    let (namespace, name) = text.split_once('/').ok_or("expected NAMESPACE/NAME")?;
+    let named = |part: &str| !part.is_empty() && !part.contains('/');
+    if named(namespace) && named(name) {
+        Ok((namespace.to_owned(), name.to_owned()))
+    } else {
+        Err("expected NAMESPACE/NAME".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_mount_means_something_else_in_a_path() {
+        assert_eq!(mount("kv"), Ok("kv".to_owned()));
+        assert_eq!(mount("team/kv-2"), Ok("team/kv-2".to_owned()));
+        for wrong in ["", "kv/", "../sys", "kv*", "kv?list=true", "kv%2f", "a//b", "+"] {
+            assert!(mount(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_nothing_else() {
+        assert!(address("https://vault.example.com:8200").is_ok());
+        for wrong in ["vault:8200", "https://", "https://user@vault", "https://vault/v1", "ftp://vault"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! What the operator knows of environments' places in Vault, and how it looks and changes something there.
+//!
+//! What goes wrong here stops nothing else: it becomes a [`Trouble`] that the plan reports.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use kube::{Api, Client};
+use serde_json::json;
+
+use super::{EnvironmentController, Live, Thing, base_of};
+use crate::{
+    api::{Digest, PlatformEnvironment},
+    controller::run_loop::Trigger,
+    domain::{
+        environment::{
+            plan::{Action, Query},
+            snapshot::VaultView,
+        },
+        vault::{Change, Found, Gone, PREFIX, Place, Trouble, VaultSettings, role_digest, secrets::BaseSecrets},
+    },
+    kube_ext::key::ObjectKey,
+    vault::{CopyAccess, Vault, VaultError, Waiting, value::SecretValue},
+};
+
+/// How many secrets of one environment are looked at or removed at once.
+const AT_A_TIME: usize = 4;
+/// Deeper than any path that a variable may name.
+const DEEPEST: usize = 130;
+
+/// What is known of one environment's place.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// What was found, when it was last looked at.
+    pub found: Option<Arc<Found>>,
+    /// What is gone already.
+    pub gone: Gone,
+}
+
+/// Looks into Vault, changes it, and remembers what it saw.
+#[derive(Debug)]
+pub struct Keeper {
+    vault: Arc<Vault>,
+    settings: VaultSettings,
+    /// The operator's own `ServiceAccount`: namespace and name.
+    service_account: (String, String),
+    /// By project and name; each with the UID that it is about.
+    known: Mutex<HashMap<ObjectKey, (String, Known)>>,
+    trigger: Trigger,
+}
+
+impl Keeper {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new(
+        vault: Arc<Vault>,
+        settings: VaultSettings,
+        service_account: (String, String),
+        trigger: Trigger,
+    ) -> Self {
+        Self { vault, settings, service_account, known: Mutex::default(), trigger }
+    }
+
+    /// What is known of an environment.
+    pub fn known(&self, key: &ObjectKey, uid: &str) -> Known {
+        self.all().get(key).filter(|(of, _)| of == uid).map(|(_, known)| known.clone()).unwrap_or_default()
+    }
+
+    fn remember(&self, key: &ObjectKey, uid: &str, known: &Known) {
+        self.all().insert(key.clone(), (uid.to_owned(), known.clone()));
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<ObjectKey, (String, Known)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look(
+        &self,
+        place: &Place,
+        query: Query,
+        before: Option<&Found>,
+        asked: Option<&str>,
+    ) -> Result<Found, VaultError> {
+        let now = Timestamp::now();
+        let (policy, role) = match before.filter(|_| query.secrets_only) {
+            Some(before) => (before.policy, before.role),
+            None => self.access(place).await?,
+        };
+        let looked = stream::iter(query.paths)
+            .map(|path| async move { Ok((path.clone(), self.vault.subkeys(&self.settings.mount, &path).await?)) })
+            .buffer_unordered(AT_A_TIME)
+            .try_collect::<BTreeMap<_, _>>()
+            .await?;
+        let mut secrets =
+            before.filter(|_| query.secrets_only).map(|before| before.secrets.clone()).unwrap_or_default();
+        secrets.extend(looked);
+        let at = before.filter(|_| query.secrets_only).map_or(now, |before| before.at);
+        let (config, references, requested) = (query.config, query.references, asked.map(str::to_owned));
+        Ok(Found { at, looked: now, requested, config, references, policy, role, secrets })
+    }
+
+    /// The digests of policy and role.
+    async fn access(&self, place: &Place) -> Result<(Option<Digest>, Option<Digest>), VaultError> {
+        let name = place.role();
+        let (policy_path, role_path) = (self.policy_path(&name), self.role_path(&name));
+        let (policy, role) = futures::try_join!(self.vault.read(&policy_path), self.vault.read(&role_path))?;
+        let text = policy.as_ref().and_then(|policy| policy["policy"].as_str());
+        let ours = place.role_body(&self.settings, "");
+        Ok((text.map(|text| Digest::of(text.as_bytes())), role.map(|role| role_digest(&role, &ours))))
+    }
+
+    fn policy_path(&self, name: &str) -> String {
+        format!("sys/policies/acl/{name}")
+    }
+
+    fn role_path(&self, name: &str) -> String {
+        format!("auth/{}/role/{name}", self.settings.auth_path)
+    }
+
+    async fn change(&self, place: &Place, change: &Change, known: &mut Known) -> Result<(), VaultError> {
+        let name = place.role();
+        let found = known.found.as_deref().cloned();
+        match change {
+            Change::Policy { text, expires } => {
+                let mut body = json!({"policy": text});
+                if let Some(expires) = expires {
+                    body["expiration"] = json!(expires.to_string());
+                }
+                self.vault.write(&self.policy_path(&name), &body).await?;
+                known.found = found.map(|found| Arc::new(Found { policy: Some(Digest::of(text.as_bytes())), ..found }));
+            }
+            Change::Role(role) => {
+                self.vault.write(&self.role_path(&name), role).await?;
+                known.found = found.map(|found| Arc::new(Found { role: Some(role_digest(role, role)), ..found }));
+            }
+            Change::Make { path, generate, copy, from } => {
+                self.make(place, path, generate, copy, from.as_deref()).await?;
+                // Somebody may have been faster. What is there now is what counts.
+                let keys = self.vault.subkeys(&self.settings.mount, path).await?;
+                known.found = found.map(|mut found| {
+                    found.secrets.insert(path.clone(), keys);
+                    Arc::new(found)
+                });
+            }
+            Change::RemoveRole => {
+                self.vault.delete(&self.role_path(&name)).await?;
+                known.gone.role = true;
+            }
+            Change::RemovePolicy => {
+                self.vault.delete(&self.policy_path(&name)).await?;
+                known.gone.policy = true;
+            }
+            Change::RemoveSecrets => {
+                self.remove_secrets(&place.prefix()).await?;
+                known.gone.secrets = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// A secret is made once: Vault refuses a second first version, and the operator has no right to another one.
+    async fn make(
+        &self,
+        place: &Place,
+        path: &str,
+        generate: &std::collections::BTreeSet<String>,
+        copy: &std::collections::BTreeSet<String>,
+        from: Option<&str>,
+    ) -> Result<(), VaultError> {
+        let mut values: Vec<(String, SecretValue)> = vec![];
+        for key in generate {
+            values.push((key.clone(), self.vault.generate(&self.settings.password_policy).await?));
+        }
+        if let Some(from) = from.filter(|_| !copy.is_empty()) {
+            let access = CopyAccess {
+                mount: &self.settings.mount,
+                path: from,
+                auth_path: &self.settings.auth_path,
+                audience: &self.settings.audience,
+                service_account: (&self.service_account.0, &self.service_account.1),
+                name: &place.uid,
+            };
+            values.extend(self.vault.values(&access, copy).await?);
+        }
+        match self.vault.create(&self.settings.mount, path, values).await {
+            // Refused because it is there by now: with a 403, since there it would be a change; or by the check for the first version.
+            Err(VaultError::Denied | VaultError::Invalid(400))
+                if self.vault.subkeys(&self.settings.mount, path).await?.is_some() =>
+            {
+                Ok(())
+            }
+            made => made,
+        }
+    }
+
+    /// All versions of all secrets below a prefix.
+    async fn remove_secrets(&self, prefix: &str) -> Result<(), VaultError> {
+        let metadata = format!("{}/metadata/", self.settings.mount);
+        let (mut folders, mut depth) = (vec![format!("{prefix}/")], 0);
+        while !folders.is_empty() && depth < DEEPEST {
+            depth += 1;
+            let mut deeper = vec![];
+            for folder in folders {
+                let names = self.vault.list(&format!("{metadata}{folder}")).await?;
+                let (below, secrets): (Vec<String>, Vec<String>) =
+                    names.into_iter().partition(|name| name.ends_with('/'));
+                deeper.extend(below.into_iter().map(|name| format!("{folder}{name}")));
+                stream::iter(secrets)
+                    .map(|name| {
+                        let path = format!("{metadata}{folder}{name}");
+                        async move { self.vault.delete(&path).await }
+                    })
+                    .buffer_unordered(AT_A_TIME)
+                    .try_collect::<()>()
+                    .await?;
+            }
+            folders = deeper;
+        }
+        Ok(())
+    }
+
+    /// What went wrong, in words for people. If all of Vault is down, the environment is told when it is back.
+    fn trouble(&self, key: &ObjectKey, what: &str, error: VaultError) -> Trouble {
+        let address = self.vault.address();
+        let told = |remedy: &str| format!("Vault at {address} {error} when the operator wants to {what}{remedy}");
+        let refused = matches!(error, VaultError::Denied | VaultError::Invalid(_) | VaultError::Login(_));
+        let message = match &error {
+            VaultError::Down(why) => {
+                if self.vault.wait(key.clone()) == Waiting::IsBack {
+                    self.trigger.now(key.clone());
+                }
+                return Trouble {
+                    down: true,
+                    refused: false,
+                    message: format!("{why}. It goes on by itself when Vault is back"),
+                };
+            }
+            VaultError::Denied => told(
+                ". Write the policy that `environment-manager vault-policy` prints, and give it to the operator's role",
+            ),
+            VaultError::Login(_) => told(
+                ". See to it that its role exists, is bound to the operator's ServiceAccount and takes its audience",
+            ),
+            VaultError::Invalid(_) => told(
+                ". See to it that the KV mount (version 2), the Kubernetes auth mount and the password policy exist",
+            ),
+            _ => told(". It is tried again"),
+        };
+        Trouble { down: false, refused, message }
+    }
+
+    /// Takes away the access of environments that are gone: policies that carry our mark, and their roles. Values stay: an environment
+    /// that seems to be gone may come back from a backup.
+    async fn sweep(&self, client: &Client, is_known: impl Fn(&Place) -> bool) -> Result<usize, VaultError> {
+        let mut removed = 0;
+        for name in self.vault.list("sys/policies/acl").await? {
+            if !name.starts_with(&format!("{PREFIX}-")) {
+                continue;
+            }
+            let Some(policy) = self.vault.read(&self.policy_path(&name)).await? else { continue };
+            let place = policy["policy"].as_str().and_then(|text| Place::of_policy(text, &self.settings));
+            let Some(place) = place.filter(|place| place.role() == name && !is_known(place)) else { continue };
+            let api: Api<PlatformEnvironment> = Api::namespaced(client.clone(), &place.project);
+            let live = api.get_metadata_opt(&place.environment).await;
+            // The cache may be behind; and who cannot be asked may well be there.
+            if !live.is_ok_and(|live| live.is_none_or(|live| live.metadata.uid.as_ref() != Some(&place.uid))) {
+                continue;
+            }
+            self.vault.delete(&self.role_path(&name)).await?;
+            self.vault.delete(&self.policy_path(&name)).await?;
+            tracing::warn!(
+                "removed role and policy {name} in Vault: the environment {}/{} is gone; its values are still at {}/{}",
+                place.project,
+                place.environment,
+                self.settings.mount,
+                place.prefix()
+            );
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+impl EnvironmentController {
+    pub(super) fn vault_view<'a>(
+        &'a self,
+        key: &ObjectKey,
+        environment: &PlatformEnvironment,
+        live: &'a Live,
+    ) -> VaultView<'a> {
+        let base = match base_of(key, environment) {
+            Some(Thing::Environment(base)) => self.world.environments.valid(&base).map(|found| BaseSecrets {
+                class: found.spec.class,
+                place: Place::of(&base.namespace, &base.name, found.metadata.uid.as_deref().unwrap_or_default()),
+            }),
+            _ => None,
+        };
+        VaultView { found: live.vault.found.as_deref(), gone: live.vault.gone, trouble: live.trouble.as_ref(), base }
+    }
+
+    pub(super) async fn look_into_vault(
+        &self,
+        key: &ObjectKey,
+        environment: &PlatformEnvironment,
+        query: Query,
+        live: &mut Live,
+    ) {
+        let Some(keeper) = &self.vault else { return };
+        let place = place(key, environment);
+        let asked =
+            environment.metadata.annotations.as_ref().and_then(|all| all.get(crate::api::ANNOTATION_LOOK)).cloned();
+        match keeper.look(&place, query, live.vault.found.as_deref(), asked.as_deref()).await {
+            Ok(found) => live.vault.found = Some(Arc::new(found)),
+            Err(error) => live.trouble = Some(keeper.trouble(key, "look at the environment's place", error)),
+        }
+        keeper.remember(key, &place.uid, &live.vault);
+    }
+
+    pub(super) async fn change_vault(
+        &self,
+        key: &ObjectKey,
+        environment: &PlatformEnvironment,
+        actions: &[Action],
+        live: &mut Live,
+    ) {
+        let Some(keeper) = &self.vault else { return };
+        let place = place(key, environment);
+        for action in actions {
+            let Action::Vault(change) = action else { continue };
+            if let Err(error) = keeper.change(&place, change, &mut live.vault).await {
+                live.trouble = Some(keeper.trouble(key, &change.to_string(), error));
+                break;
+            }
+        }
+        keeper.remember(key, &place.uid, &live.vault);
+    }
+
+    pub(super) fn forget(&self, key: &ObjectKey) {
+        if let Some(keeper) = &self.vault {
+            keeper.all().remove(key);
+        }
+    }
+
+    /// Asks a Vault that is down whether it is back, and takes away what environments that are gone left. Runs for ever.
+    pub async fn keep_vault(self: Arc<Self>) {
+        let Some(keeper) = &self.vault else { return std::future::pending().await };
+        let wake = |key, after| keeper.trigger.after(key, after);
+        futures::join!(keeper.vault.watch(wake), self.sweep_now_and_then(keeper));
+    }
+
+    async fn sweep_now_and_then(&self, keeper: &Keeper) {
+        loop {
+            let is_known = |place: &Place| {
+                let key = ObjectKey::new(place.project.as_str(), place.environment.as_str());
+                self.world.environments.valid(&key).is_some_and(|found| found.metadata.uid.as_ref() == Some(&place.uid))
+            };
+            let pause = match keeper.sweep(self.executor.client(), is_known).await {
+                Ok(_) => keeper.settings.check_interval,
+                Err(error) => {
+                    tracing::warn!("cannot look for what environments that are gone left in Vault: it {error}");
+                    keeper.settings.check_interval.min(Duration::from_mins(1))
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn place(key: &ObjectKey, environment: &PlatformEnvironment) -> Place {
+    Place::of(&key.namespace, &key.name, environment.metadata.uid.as_deref().unwrap_or_default())
+}

@@ -1,0 +1,312 @@
+//! The plan and Vault: what is made there, what is said of it, and in which order it goes.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    api::{DeletionPolicy, EnvironmentClass, SecretState, SecretStrategy, VaultReference, condition::SECRETS_READY},
+    domain::{
+        environment::snapshot::VaultView,
+        vault::{
+            Change, Found, Gone, Place, SecretsOperator, Trouble, VaultSettings, role_digest, secrets::BaseSecrets,
+        },
+    },
+};
+
+/// A Vault as the plan sees it.
+#[derive(Default)]
+pub(super) struct Vault {
+    pub policy: Option<String>,
+    pub role: Option<serde_json::Value>,
+    pub secrets: BTreeMap<String, BTreeSet<String>>,
+    pub gone: Gone,
+    pub trouble: Option<Trouble>,
+    pub base: Option<BaseSecrets>,
+    /// What is remembered between reconciles.
+    pub found: Option<Found>,
+}
+
+impl Vault {
+    pub fn view<'a>(&'a self, found: Option<&'a Found>) -> VaultView<'a> {
+        VaultView { found, gone: self.gone, trouble: self.trouble.as_ref(), base: self.base.clone() }
+    }
+
+    pub fn look(
+        &self,
+        query: Query,
+        before: Option<&Found>,
+        environment: &PlatformEnvironment,
+        now: Timestamp,
+    ) -> Found {
+        let look = |path: String| (path.clone(), self.secrets.get(&path).cloned());
+        let mut secrets =
+            before.filter(|_| query.secrets_only).map(|before| before.secrets.clone()).unwrap_or_default();
+        secrets.extend(query.paths.into_iter().map(look));
+        let requested = environment.metadata.annotations.as_ref();
+        Found {
+            at: before.filter(|_| query.secrets_only).map_or(now, |before| before.at),
+            looked: now,
+            requested: requested.and_then(|all| all.get(crate::api::ANNOTATION_LOOK)).cloned(),
+            config: query.config,
+            references: query.references,
+            policy: self.policy.as_ref().map(|text| Digest::of(text.as_bytes())),
+            role: self.role.as_ref().map(|role| role_digest(role, role)),
+            secrets,
+        }
+    }
+
+    pub fn change(&mut self, change: &Change) {
+        match change {
+            Change::Policy { text, .. } => self.policy = Some(text.clone()),
+            Change::Role(role) => self.role = Some(role.clone()),
+            Change::Make { path, generate, copy, .. } => {
+                assert!(!self.secrets.contains_key(path), "{path} is made once");
+                self.secrets.insert(path.clone(), generate | copy);
+            }
+            Change::RemoveRole => (self.role, self.gone.role) = (None, true),
+            Change::RemovePolicy => (self.policy, self.gone.policy) = (None, true),
+            Change::RemoveSecrets => {
+                self.secrets.clear();
+                self.gone.secrets = true;
+            }
+        }
+        self.found = None;
+    }
+}
+
+fn settings(operator: SecretsOperator) -> VaultSettings {
+    VaultSettings {
+        address: "https://vault:8200".to_owned(),
+        namespace: String::new(),
+        ca: String::new(),
+        mount: "kv".to_owned(),
+        auth_path: "kubernetes".to_owned(),
+        audience: "vault".to_owned(),
+        password_policy: "pf".to_owned(),
+        check_interval: Duration::from_hours(1),
+        allow_copy: false,
+        across_production: BTreeSet::new(),
+        secrets_operator: operator,
+    }
+}
+
+fn api_key(key: &str) -> Variable {
+    let vault = VaultReference { path: "payments".to_owned(), key: key.to_owned() };
+    Variable { name: "API_KEY".to_owned(), value: None, vault: Some(vault) }
+}
+
+/// A clone of an environment that has `payments` with two keys, one of which a variable refers to.
+fn clone_with(base_from: &serde_json::Value, class: &str) -> World {
+    let mut world = World::new(&json!({"class": class, "config": {"variables": [api_key("api_key")]}}));
+    let mut from = json!({"environment": "dev"});
+    from.as_object_mut().unwrap().extend(base_from.as_object().unwrap().clone());
+    world.environment().spec.base_from = Some(serde_json::from_value(from).unwrap());
+    let mut dev = World::clone_of_dev();
+    world.base = std::mem::replace(&mut dev.base, Base::Nothing);
+    world.base_revision = dev.base_revision;
+    world.settings.vault = Some(settings(SecretsOperator::None));
+    let place = Place::of("pf-872", "dev", "11111111-dev");
+    world.vault.secrets.insert(place.path("payments"), ["api_key".to_owned(), "webhook".to_owned()].into());
+    world.vault.base = Some(BaseSecrets { class: EnvironmentClass::Development, place });
+    world
+}
+
+fn own_path() -> String {
+    Place::of("pf-872", "staging", "u-env").path("payments")
+}
+
+fn message(world: &World) -> String {
+    let status = world.environment.as_ref().unwrap().status.as_ref().unwrap();
+    status.conditions.iter().find(|condition| condition.r#type == SECRETS_READY).unwrap().message.clone()
+}
+
+#[test]
+fn a_clone_gets_every_key_of_the_secret_anew_and_is_ready() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    assert_ready(&world);
+    assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::True));
+    assert_eq!(world.vault.secrets[&own_path()], ["api_key".to_owned(), "webhook".to_owned()].into());
+    let secrets = &world.environment.as_ref().unwrap().status.as_ref().unwrap().secrets;
+    assert_eq!((secrets[0].name.as_str(), secrets[0].state), ("API_KEY", SecretState::Ready));
+    assert_eq!(secrets[0].strategy, Some(SecretStrategy::Regenerate));
+    let order: Vec<usize> = ["write the policy", "write the role", "make the secret"]
+        .iter()
+        .map(|what| {
+            world.journal.iter().position(|write| write.starts_with("vault: ") && write.contains(what)).unwrap()
+        })
+        .collect();
+    assert!(order.is_sorted(), "{:?}", world.journal);
+}
+
+#[test]
+fn a_secret_that_was_there_and_is_gone_is_not_made_again() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    world.vault.secrets.remove(&own_path());
+    world.vault.found = None;
+    world.settle();
+    assert!(!world.vault.secrets.contains_key(&own_path()));
+    assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::False));
+    assert!(message(&world).contains("API_KEY"), "{}", message(&world));
+}
+
+#[test]
+fn a_placeholder_waits_for_somebody_and_names_what_is_missing() {
+    let mut world = clone_with(&json!({"secretKeys": [{"name": "API_KEY", "strategy": "Placeholder"}]}), "Staging");
+    let rest = world.settle().unwrap();
+    assert_eq!(world.condition(READY), Some(ConditionStatus::False));
+    assert!(message(&world).contains("API_KEY") && message(&world).contains(&own_path()), "{}", message(&world));
+    assert!(rest.wake.unwrap() <= START + Duration::from_secs(30), "it looks again by itself");
+    world.vault.secrets.insert(own_path(), ["api_key".to_owned()].into());
+    world.vault.found = None;
+    world.settle();
+    assert_ready(&world);
+}
+
+#[test]
+fn a_reference_reads_the_shared_secret_and_no_other_and_copies_nothing() {
+    let mut world = clone_with(&json!({"secrets": "Reference"}), "Staging");
+    world.vault.secrets.insert("pf/pf-872/shared/payments".to_owned(), ["api_key".to_owned()].into());
+    world.settle();
+    assert_ready(&world);
+    let policy = world.vault.policy.clone().unwrap();
+    assert!(policy.contains("path \"kv/data/pf/pf-872/shared/payments\" { capabilities = [\"read\"] }"), "{policy}");
+    assert!(!policy.contains("shared/*"), "{policy}");
+    assert!(!world.vault.secrets.contains_key(&own_path()));
+}
+
+#[test]
+fn nothing_is_shared_across_productions_border_unless_a_rule_says_so() {
+    for strategy in ["Reference", "Copy"] {
+        let mut world = clone_with(&json!({"secrets": strategy}), "Production");
+        world.settings.vault.as_mut().unwrap().allow_copy = true;
+        world.vault.secrets.insert("pf/pf-872/shared/payments".to_owned(), ["api_key".to_owned()].into());
+        world.settle();
+        assert_eq!(world.condition(STALLED), Some(ConditionStatus::True), "{strategy}");
+        assert!(
+            message(&world).contains("nothing is shared between Production and other classes"),
+            "{}",
+            message(&world)
+        );
+        assert!(!world.vault.policy.clone().unwrap().contains("shared"));
+        assert!(!world.vault.secrets.contains_key(&own_path()));
+
+        let rule = if strategy == "Copy" { SecretStrategy::Copy } else { SecretStrategy::Reference };
+        world.settings.vault.as_mut().unwrap().across_production.insert(rule);
+        world.settle();
+        assert_ready(&world);
+    }
+    let mut back = clone_with(&json!({"secrets": "Reference"}), "Staging");
+    back.vault.base.as_mut().unwrap().class = EnvironmentClass::Production;
+    back.settle();
+    assert_eq!(back.condition(STALLED), Some(ConditionStatus::True), "nor the other way round");
+}
+
+#[test]
+fn nothing_is_copied_where_the_operator_may_not_read() {
+    let mut world = clone_with(&json!({"secrets": "Copy"}), "Staging");
+    world.settle();
+    assert!(message(&world).contains("--vault-allow-copy"), "{}", message(&world));
+    assert!(!world.vault.secrets.contains_key(&own_path()));
+    world.settings.vault.as_mut().unwrap().allow_copy = true;
+    world.settle();
+    assert_ready(&world);
+}
+
+#[test]
+fn what_somebody_changed_in_vault_is_put_right_at_the_next_look() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    let (policy, role) = (world.vault.policy.clone(), world.vault.role.clone());
+    world.vault.policy = Some("path \"*\" { capabilities = [\"sudo\"] }".to_owned());
+    world.vault.role = None;
+    world.vault.found = None;
+    world.settle();
+    assert_eq!((world.vault.policy, world.vault.role), (policy, role));
+}
+
+#[test]
+fn an_environment_that_had_all_keeps_its_state_while_vault_is_away() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    world.vault.trouble = Some(Trouble { down: true, refused: false, message: "Vault is away".to_owned() });
+    let rest = world.settle().unwrap();
+    assert_ready(&world);
+    assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::Unknown));
+    assert!(!rest.retry, "it is told when Vault is back");
+    let said = world.environment.as_ref().unwrap().status.clone();
+    world.settle();
+    assert_eq!(said, world.environment.as_ref().unwrap().status, "it is said once");
+
+    let mut other = clone_with(&json!({}), "Staging");
+    other.vault.trouble = world.vault.trouble.clone();
+    other.settle();
+    assert_eq!(other.condition(READY), Some(ConditionStatus::False), "one that had none yet is not ready");
+    assert_eq!(other.condition(CONFIG_READY), Some(ConditionStatus::True), "its release does not wait");
+}
+
+#[test]
+fn at_the_end_access_goes_first_and_nothing_is_skipped_while_vault_is_away() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settings.vault = Some(settings(SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned())));
+    world.settle();
+    let store = ChildId { kind: ChildKind::SecretStore, name: "vault".to_owned() };
+    assert!(world.children.contains_key(&store));
+    world.journal.clear();
+    world.delete();
+    world.vault.trouble = Some(Trouble { down: true, refused: false, message: "Vault is away".to_owned() });
+    let rest = world.settle().unwrap();
+    assert!(rest.status.conditions.iter().any(|condition| condition.message.contains("Vault is away")));
+    assert!(world.children.keys().any(|id| id.kind == ChildKind::Namespace), "the namespace stays");
+    world.vault.trouble = None;
+    world.settle();
+    let stages = [
+        "delete ExternalSecret",
+        "delete SecretStore",
+        "vault: remove the role",
+        "vault: remove the policy",
+        "vault: remove the secrets",
+        "delete Namespace",
+        "RemoveFinalizer",
+    ];
+    let at = |stage: &&str| {
+        world.journal.iter().position(|write| write.starts_with(*stage)).unwrap_or_else(|| panic!("{stage}"))
+    };
+    let order: Vec<usize> = stages.iter().map(at).collect();
+    assert!(order.is_sorted(), "{:#?}", world.journal);
+    assert!(world.environment.is_none() && world.vault.policy.is_none() && world.vault.role.is_none());
+}
+
+#[test]
+fn a_retained_namespace_keeps_its_secrets_and_nobody_reads_new_ones() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.environment().spec.deletion_policy = DeletionPolicy::Retain;
+    world.settle();
+    world.delete();
+    world.settle();
+    assert!(world.vault.policy.is_none() && world.vault.role.is_none());
+    assert!(world.vault.secrets.contains_key(&own_path()));
+}
+
+#[test]
+fn the_annotation_has_vault_looked_at_now() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    // What is remembered is true for an hour.
+    let found = world.vault.look(
+        Query { config: Digest::of(b""), references: vec![], paths: BTreeSet::new(), secrets_only: false },
+        None,
+        world.environment.as_ref().unwrap(),
+        world.now,
+    );
+    let latest = world.revisions[&RevisionNumber::FIRST].spec.config_digest;
+    world.vault.found = Some(Found { config: latest, ..found });
+    world.vault.role = None;
+    world.settle();
+    assert!(world.vault.role.is_none());
+    world.environment().metadata.annotations =
+        Some([(crate::api::ANNOTATION_LOOK.to_owned(), "now".to_owned())].into());
+    world.settle();
+    assert!(world.vault.role.is_some());
+}

@@ -1,0 +1,262 @@
+//! The environment's place in Vault: made before the environment is ready, kept as it should be, and first to go at its end.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    children::{ChildKind, Owner},
+    naming,
+    plan::{Action, Hold, Query, Read, Step, deletions, repairs},
+    release, secret_objects,
+    snapshot::{Child, Snapshot, VaultView},
+    status::Findings,
+};
+use crate::{
+    api::{
+        ANNOTATION_LOOK, ConditionStatus, DeletionPolicy, Digest, SecretState, SecretStatus,
+        condition::{self, Reason},
+    },
+    domain::vault::{
+        Change, Found, Place, Trouble, VaultSettings,
+        secrets::{Reference, Rules, Secrets, references},
+    },
+};
+
+/// The first look for a secret that is missing, and the longest time between two: each is half as long after the last as that was
+/// after the first.
+const MISSING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+
+/// How many variables stand in a sentence.
+const MOST_NAMES: usize = 8;
+
+/// The next step for the environment's secrets; `None` when they are as intended, or nobody can say.
+pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {
+    let (Some(settings), Some(view), Some(latest)) =
+        (snapshot.settings.vault.as_ref(), snapshot.vault.as_ref(), snapshot.latest())
+    else {
+        return Ok(None);
+    };
+    let place = Place::of(snapshot.project(), snapshot.name(), snapshot.uid());
+    findings.vault = Some(place.location(settings));
+    if let Some(trouble) = view.trouble {
+        return in_trouble(snapshot, trouble, findings);
+    }
+    let said = snapshot.environment.status.as_ref().map_or(&[][..], |status| &status.secrets);
+    let rules = Rules {
+        spec: &snapshot.environment.spec,
+        place: &place,
+        base: view.base.as_ref(),
+        said,
+        allow_copy: settings.allow_copy,
+        across_production: &settings.across_production,
+    };
+    let found = match usable(snapshot, view, settings, &rules, latest.config_digest) {
+        Look::At(found) => found,
+        Look::Again(query) => return Ok(Some(Step::Read(Read::Vault(Box::new(query))))),
+        Look::Anew => {
+            let references = match view.found.filter(|found| found.config == latest.config_digest) {
+                Some(found) => found.references.clone(),
+                None => {
+                    let name = naming::revision(snapshot.name(), latest.number);
+                    let Some(revision) = release::read(snapshot, &name)? else {
+                        return Ok(Some(Step::Read(Read::Revision(name))));
+                    };
+                    references(&revision.spec.config)
+                }
+            };
+            let query = query(&rules, latest.config_digest, references);
+            return Ok(Some(Step::Read(Read::Vault(Box::new(query)))));
+        }
+    };
+    let mut secrets = rules.compare(found);
+    let changes = changes(snapshot, owner, settings, &place, found, &secrets);
+    findings.secrets_intact = Some(false);
+    if !changes.is_empty() {
+        return Ok(Some(Step::Act(changes.into_iter().map(Action::Vault).collect())));
+    }
+    let objects = secret_objects::children(owner, settings, &place, &secrets.status);
+    let wanted: BTreeSet<_> = objects.iter().map(|object| &object.id).collect();
+    let mut work = repairs(snapshot, &objects);
+    let surplus = |child: &Child| child.id.kind.brings_secrets() && !wanted.contains(&child.id);
+    work.actions.extend(deletions(snapshot, surplus));
+    if !objects.is_empty() {
+        for secret in secrets.status.iter_mut().filter(|secret| secret.state == SecretState::Ready) {
+            secret.secret = Some(secret_objects::secret_name(&secret.path));
+        }
+    }
+    let objects_are_done = work.is_done();
+    findings.look_again = Some(next_look(snapshot, found, settings, &secrets.status));
+    findings.secrets = Some(secrets.status.clone());
+    if let Some(step) = work.step()? {
+        return Ok(Some(step));
+    }
+    if let Some(forbidden) = &secrets.forbidden {
+        return Err(Hold::stalled(Reason::InvalidSpec, condition::SECRETS_READY, forbidden.to_string()));
+    }
+    let missing: Vec<&SecretStatus> =
+        secrets.status.iter().filter(|secret| secret.state == SecretState::Missing).collect();
+    if !missing.is_empty() {
+        let message = missing_message(settings, &missing);
+        return Err(Hold::waiting(Reason::SecretsMissing, condition::SECRETS_READY, message));
+    }
+    findings.secrets_intact = Some(objects_are_done);
+    Ok(None)
+}
+
+/// What is known of Vault, and whether that will do.
+enum Look<'a> {
+    /// It will.
+    At(&'a Found),
+    /// Only for secrets that were missing.
+    Again(Query),
+    /// For everything.
+    Anew,
+}
+
+fn usable<'a>(
+    snapshot: &Snapshot<'_>,
+    view: &'a VaultView<'_>,
+    settings: &VaultSettings,
+    rules: &Rules<'_>,
+    config: Digest,
+) -> Look<'a> {
+    let Some(found) = view.found.filter(|found| found.config == config && found.requested.as_deref() == look(snapshot))
+    else {
+        return Look::Anew;
+    };
+    let status = rules.compare(found).status;
+    if snapshot.now < next_look(snapshot, found, settings, &status) {
+        return Look::At(found);
+    }
+    if snapshot.now >= next_check(snapshot, found, settings) {
+        return Look::Anew;
+    }
+    let missing = status.into_iter().filter(|secret| secret.state == SecretState::Missing).map(|secret| secret.path);
+    let query = query(rules, config, found.references.clone());
+    Look::Again(Query { paths: missing.collect(), secrets_only: true, ..query })
+}
+
+fn query(rules: &Rules<'_>, config: Digest, references: Vec<Reference>) -> Query {
+    Query { config, paths: rules.paths(&references), references, secrets_only: false }
+}
+
+/// The value of the annotation that somebody changes to have Vault looked at now.
+#[must_use]
+pub fn look<'a>(snapshot: &'a Snapshot<'_>) -> Option<&'a str> {
+    snapshot.environment.metadata.annotations.as_ref()?.get(ANNOTATION_LOOK).map(String::as_str)
+}
+
+/// When the whole place is looked at again. Environments do not all come at the same moment.
+fn next_check(snapshot: &Snapshot<'_>, found: &Found, settings: &VaultSettings) -> Timestamp {
+    let jitter =
+        u32::try_from(Digest::of(snapshot.uid().as_bytes()).to_string().bytes().map(u32::from).sum::<u32>() % 200)
+            .unwrap_or_default();
+    later(found.at, settings.check_interval * (1000 - jitter) / 1000)
+}
+
+fn next_look(snapshot: &Snapshot<'_>, found: &Found, settings: &VaultSettings, secrets: &[SecretStatus]) -> Timestamp {
+    let check = next_check(snapshot, found, settings);
+    if secrets.iter().all(|secret| secret.state == SecretState::Ready) {
+        return check;
+    }
+    let since = Duration::try_from(found.looked.duration_since(found.at)).unwrap_or_default();
+    check.min(later(found.looked, (since / 2).clamp(MISSING.0, MISSING.1)))
+}
+
+fn later(from: Timestamp, by: Duration) -> Timestamp {
+    from.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// The policy is there before the role that gives it, and the role before a secret.
+fn changes(
+    snapshot: &Snapshot<'_>,
+    owner: Owner<'_>,
+    settings: &VaultSettings,
+    place: &Place,
+    found: &Found,
+    secrets: &Secrets,
+) -> Vec<Change> {
+    let expires = snapshot.environment.spec.ttl.as_deref().and_then(|ttl| {
+        let created = snapshot.environment.metadata.creation_timestamp.as_ref()?.0;
+        super::ttl::expiry(created, ttl).ok().map(|expiry| expiry.at)
+    });
+    let text = place.policy(settings, &secrets.shared, expires);
+    if found.policy != Some(Digest::of(text.as_bytes())) {
+        return vec![Change::Policy { text, expires }];
+    }
+    let role = place.role_body(settings, owner.namespace);
+    if found.role != Some(crate::domain::vault::role_digest(&role, &role)) {
+        return vec![Change::Role(role)];
+    }
+    secrets.changes.clone()
+}
+
+/// An environment that had all its secrets keeps its last good state: nobody takes anything from it while Vault is away.
+fn in_trouble(snapshot: &Snapshot<'_>, trouble: &Trouble, findings: &mut Findings) -> Result<Option<Step>, Hold> {
+    let reason = if trouble.refused { Reason::VaultRefused } else { Reason::VaultUnavailable };
+    let retry = !trouble.down;
+    if was_established(snapshot) {
+        findings.retry = retry;
+        findings.secrets_unknown = Some((reason, trouble.message.clone()));
+        return Ok(None);
+    }
+    Err(Hold { retry, ..Hold::waiting(reason, condition::SECRETS_READY, trouble.message.clone()) })
+}
+
+/// Whether this configuration had all its secrets when it was last looked at.
+fn was_established(snapshot: &Snapshot<'_>) -> bool {
+    let Some(status) = &snapshot.environment.status else { return false };
+    let same = status.observed_generation == snapshot.environment.metadata.generation
+        && status.release.as_ref().map(|release| release.config_digest)
+            == snapshot.latest().map(|latest| latest.config_digest);
+    let said = status.conditions.iter().find(|condition| condition.r#type == condition::SECRETS_READY);
+    same && said.is_some_and(|said| said.status != ConditionStatus::False)
+}
+
+fn missing_message(settings: &VaultSettings, missing: &[&SecretStatus]) -> String {
+    let names: Vec<&str> = missing.iter().take(MOST_NAMES).map(|secret| secret.name.as_str()).collect();
+    let more = missing.len().saturating_sub(MOST_NAMES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let first = missing.first().map_or(("", ""), |first| (first.path.as_str(), first.key.as_str()));
+    format!(
+        "Secrets have no value in Vault: {}{more}. Put them there, the first for example with \
+         bao kv patch -mount={} {} {}=-; if there is no secret at that path yet, put instead of patch",
+        names.join(", "),
+        settings.mount,
+        first.0,
+        first.1,
+    )
+}
+
+/// The next step to take the environment's place in Vault away; `None` when nothing of it is left.
+///
+/// First what brings secrets, then how it logs in, then the role, so that nobody can log in; then the policy, which makes tokens that
+/// were given out good for nothing; then the values. Vault away means to wait: nothing is skipped.
+pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
+    let (Some(_), Some(view)) = (snapshot.settings.vault.as_ref(), snapshot.vault.as_ref()) else { return Ok(None) };
+    let keeps = snapshot.environment.spec.deletion_policy == DeletionPolicy::Retain;
+    let brings = |child: &Child| matches!(child.id.kind, ChildKind::ExternalSecret | ChildKind::VaultStaticSecret);
+    for which in [&brings as &dyn Fn(&Child) -> bool, &|child: &Child| child.id.kind.brings_secrets()] {
+        let actions: Vec<Action> = deletions(snapshot, which).collect();
+        // What is retained keeps the values that it has, and gets no others.
+        if !actions.is_empty() && !keeps {
+            return Ok(Some(Step::Act(actions)));
+        }
+    }
+    if let Some(trouble) = view.trouble {
+        let reason = if trouble.refused { Reason::VaultRefused } else { Reason::VaultUnavailable };
+        let message = format!("The environment goes when its place in Vault is gone. {}", trouble.message);
+        return Err(Hold { retry: !trouble.down, ..Hold::waiting(reason, condition::READY, message) });
+    }
+    let change = if !view.gone.role {
+        Change::RemoveRole
+    } else if !view.gone.policy {
+        Change::RemovePolicy
+    } else if !view.gone.secrets && !keeps {
+        Change::RemoveSecrets
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Step::Act(vec![Action::Vault(change)])))
+}

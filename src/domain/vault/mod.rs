@@ -1,0 +1,334 @@
+//! An environment's own place in Vault: a prefix in the KV engine, a policy that reads it and nothing else, and a role that only
+//! the environment's own `ServiceAccount` can log in to.
+//!
+//! All names hold project, environment and UID, so that no other environment ever has the same, not even a later one of the same
+//! name. Every part is a DNS label: Vault matches the names in a role as patterns, and a policy's path may end in one. Policies are
+//! explicit text, never templates (CVE-2026-5006, CVE-2026-71543).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Digest, SecretStrategy, VaultLocation},
+    domain::canonical,
+};
+
+pub mod secrets;
+
+/// What everything of ours in Vault begins with: names of policies and roles (with a hyphen), paths (with a slash).
+pub const PREFIX: &str = "pf";
+
+/// The `ServiceAccount` in an environment's namespace with which its secrets are read. No application runs as it.
+pub const SERVICE_ACCOUNT: &str = "vault";
+
+/// The `ServiceAccount` of an environment's applications.
+pub const WORKLOAD: &str = "workload";
+
+/// The `ClusterRole` that lets External Secrets ask for tokens of that `ServiceAccount`, and of no other.
+pub const TOKEN_ROLE: &str = "environment-manager-vault-token";
+
+/// For how long a token of an environment is good, in seconds, and how long it can be renewed.
+const TOKEN_TTL: u32 = 900;
+const TOKEN_MAX_TTL: u32 = 3600;
+
+/// How the operator uses Vault: the platform team's decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultSettings {
+    /// Where it is, as environments reach it: `https://vault.example.com:8200`.
+    pub address: String,
+    /// Its namespace (Vault Enterprise, OpenBao); empty for none.
+    pub namespace: String,
+    /// The certificate authority of its server in PEM; empty for the host's own.
+    pub ca: String,
+    /// The mount of the KV engine, version 2.
+    pub mount: String,
+    /// The mount of the Kubernetes auth method at which environments log in. No two clusters share one.
+    pub auth_path: String,
+    /// What a `ServiceAccount`'s token must have been made for.
+    pub audience: String,
+    /// The password policy by which Vault makes new values.
+    pub password_policy: String,
+    /// How often an environment's place is compared with what it should be.
+    pub check_interval: std::time::Duration,
+    /// Whether clones may have the values of their base. It lets the operator read secrets for a moment.
+    pub allow_copy: bool,
+    /// What may be done with secrets between Production and other classes. Nothing that shares a value, by default.
+    pub across_production: BTreeSet<SecretStrategy>,
+    /// Who brings secrets into namespaces.
+    pub secrets_operator: SecretsOperator,
+}
+
+impl VaultSettings {
+    /// The `ServiceAccount` that may log in for an environment: the secrets operator's, as which no pod runs; or, where there is none,
+    /// that of the applications themselves.
+    #[must_use]
+    pub fn service_account(&self) -> &'static str {
+        if self.secrets_operator == SecretsOperator::None { WORKLOAD } else { SERVICE_ACCOUNT }
+    }
+}
+
+/// Who brings an environment's secrets into its namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretsOperator {
+    /// Nobody: applications ask Vault themselves.
+    None,
+    /// External Secrets Operator, which asks for tokens as this `ServiceAccount` (namespace and name).
+    ExternalSecrets(String, String),
+    /// HashiCorp's Vault Secrets Operator.
+    VaultSecrets,
+}
+
+/// An environment's place in Vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The project.
+    pub project: String,
+    /// The environment.
+    pub environment: String,
+    /// The environment's UID.
+    pub uid: String,
+}
+
+impl Place {
+    /// The place of an environment.
+    #[must_use]
+    pub fn of(project: &str, environment: &str, uid: &str) -> Self {
+        Self { project: project.to_owned(), environment: environment.to_owned(), uid: uid.to_owned() }
+    }
+
+    /// The first eight digits of the UID.
+    fn short_uid(&self) -> &str {
+        self.uid.get(..8).unwrap_or(&self.uid)
+    }
+
+    /// The name of its policy and its role. Two hyphens between project and environment, as in the namespace's name, since neither
+    /// contains two: so `a` and `b-c` are not `a-b` and `c`.
+    #[must_use]
+    pub fn role(&self) -> String {
+        format!("{PREFIX}-{}--{}-{}", self.project, self.environment, self.short_uid())
+    }
+
+    /// Its prefix below the mount, without a slash at the end.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        format!("{PREFIX}/{}/{}-{}", self.project, self.environment, self.short_uid())
+    }
+
+    /// The path of one of its secrets below the mount.
+    #[must_use]
+    pub fn path(&self, relative: &str) -> String {
+        format!("{}/{relative}", self.prefix())
+    }
+
+    /// The path of a secret that environments of the project share.
+    #[must_use]
+    pub fn shared(&self, relative: &str) -> String {
+        format!("{PREFIX}/{}/shared/{relative}", self.project)
+    }
+
+    /// As the status says it.
+    #[must_use]
+    pub fn location(&self, settings: &VaultSettings) -> VaultLocation {
+        VaultLocation { mount: settings.mount.clone(), prefix: self.prefix(), role: self.role() }
+    }
+
+    /// The text of its policy. The first line is our mark: a policy without it is never removed.
+    ///
+    /// There is a slash before the star, so that `dev` does not read `dev-2`; and no right to list, since a list is not filtered.
+    /// The token's own paths are named because the default policy, which has them, is left out.
+    #[must_use]
+    pub fn policy(&self, settings: &VaultSettings, shared: &BTreeSet<String>, expires: Option<Timestamp>) -> String {
+        let read = |path: &str| format!("path \"{}/data/{path}\" {{ capabilities = [\"read\"] }}\n", settings.mount);
+        let mut text = format!("{}\n", self.mark(settings));
+        if let Some(expires) = expires {
+            text.push_str(&format!("# until {expires}\n"));
+        }
+        text.push_str(&read(&format!("{}/*", self.prefix())));
+        for path in shared {
+            text.push_str(&read(path));
+        }
+        for (path, capability) in [("lookup-self", "read"), ("renew-self", "update"), ("revoke-self", "update")] {
+            text.push_str(&format!("path \"auth/token/{path}\" {{ capabilities = [\"{capability}\"] }}\n"));
+        }
+        text
+    }
+
+    fn mark(&self, settings: &VaultSettings) -> String {
+        format!(
+            "# environment-manager at auth/{}: {}/{} {}",
+            settings.auth_path, self.project, self.environment, self.uid
+        )
+    }
+
+    /// Whose policy this is, if it carries the mark of an operator that uses this auth mount.
+    #[must_use]
+    pub fn of_policy(text: &str, settings: &VaultSettings) -> Option<Self> {
+        let mark = text.lines().next()?.strip_prefix("# environment-manager at auth/")?;
+        let (name, uid) = mark.strip_prefix(&settings.auth_path)?.strip_prefix(": ")?.split_once(' ')?;
+        let (project, environment) = name.split_once('/')?;
+        Some(Self::of(project, environment, uid))
+    }
+
+    /// The role: only one `ServiceAccount`, of one namespace, with a token for one audience
+    /// (<https://openbao.org/api-docs/auth/kubernetes/>).
+    #[must_use]
+    pub fn role_body(&self, settings: &VaultSettings, namespace: &str) -> Value {
+        json!({
+            "bound_service_account_names": [settings.service_account()],
+            "bound_service_account_namespaces": [namespace],
+            "audience": settings.audience,
+            "alias_name_source": "serviceaccount_uid",
+            "token_policies": [self.role()],
+            "token_no_default_policy": true,
+            "token_ttl": TOKEN_TTL,
+            "token_max_ttl": TOKEN_MAX_TTL,
+            "token_type": "service",
+        })
+    }
+}
+
+/// The digest of those fields of a role that are ours, whatever else the server says of it.
+#[must_use]
+pub fn role_digest(role: &Value, ours: &Value) -> Digest {
+    let fields: serde_json::Map<String, Value> = ours
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| (name.clone(), role.get(name).cloned().unwrap_or_default()))
+        .collect();
+    canonical::digest(&Value::Object(fields))
+}
+
+/// What was found in Vault, when it was last asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// When all of it was.
+    pub at: Timestamp,
+    /// When secrets were last looked for that were missing.
+    pub looked: Timestamp,
+    /// What asked for it: the value of the annotation that somebody changes to have Vault looked at.
+    pub requested: Option<String>,
+    /// For which configuration.
+    pub config: Digest,
+    /// What its variables refer to.
+    pub references: Vec<secrets::Reference>,
+    /// The digest of the policy's text, if there is one.
+    pub policy: Option<Digest>,
+    /// The [`role_digest`] of the role, if there is one.
+    pub role: Option<Digest>,
+    /// The keys of the secrets that were looked at, by path below the mount; none where there is no secret.
+    pub secrets: BTreeMap<String, Option<BTreeSet<String>>>,
+}
+
+/// What is gone already of the place of an environment that is being deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Nobody can log in any more.
+    pub role: bool,
+    /// Tokens that were given out are good for nothing any more.
+    pub policy: bool,
+    /// The values are deleted.
+    pub secrets: bool,
+}
+
+/// What is done in Vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Write the policy.
+    Policy {
+        /// Its text.
+        text: String,
+        /// When it ends by itself (OpenBao; Vault does not know it), so that access ends with a preview even without an operator.
+        expires: Option<Timestamp>,
+    },
+    /// Write the role.
+    Role(Value),
+    /// Make a secret that is not there. All of its keys are written at once.
+    Make {
+        /// Its path below the mount.
+        path: String,
+        /// The keys that get new values.
+        generate: BTreeSet<String>,
+        /// The keys that get the values of another secret.
+        copy: BTreeSet<String>,
+        /// That other secret's path below the mount.
+        from: Option<String>,
+    },
+    /// Remove the role.
+    RemoveRole,
+    /// Remove the policy.
+    RemovePolicy,
+    /// Remove all secrets below the prefix, with all their versions.
+    RemoveSecrets,
+}
+
+/// As it follows "it still wants to".
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Policy { .. } => f.write_str("write the policy in Vault"),
+            Self::Role(_) => f.write_str("write the role in Vault"),
+            Self::Make { path, .. } => write!(f, "make the secret {path}"),
+            Self::RemoveRole => f.write_str("remove the role in Vault"),
+            Self::RemovePolicy => f.write_str("remove the policy in Vault"),
+            Self::RemoveSecrets => f.write_str("remove the secrets in Vault"),
+        }
+    }
+}
+
+/// What went wrong in Vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Vault as a whole does not answer. It is asked now and then by one for all, and everybody is told when it is back.
+    pub down: bool,
+    /// Vault refuses; only a person can mend it.
+    pub refused: bool,
+    /// A sentence for people, with the remedy. The same trouble has the same one.
+    pub message: String,
+}
+
+/// The policy that the operator itself needs, and nothing more.
+///
+/// On values it has `create` alone: with that it can make a secret that is not there, and neither read nor change one.
+/// Who may write policies and roles can give itself access to anything below [`PREFIX`]; the policy's names keep it from anything
+/// else, so keep other teams' secrets in another mount, and have Vault's audit log watched for roles that are not bound to
+/// an environment's namespace.
+#[must_use]
+pub fn operator_policy(settings: &VaultSettings) -> String {
+    let VaultSettings { mount, auth_path, password_policy, .. } = settings;
+    let rules: &[(String, &[&str], &str)] = &[
+        (
+            format!("sys/policies/acl/{PREFIX}-*"),
+            &["create", "read", "update", "delete"],
+            "The policy of each environment.",
+        ),
+        ("sys/policies/acl".to_owned(), &["list"], "Policies of environments that are gone."),
+        (
+            format!("auth/{auth_path}/role/{PREFIX}-*"),
+            &["create", "read", "update", "delete"],
+            "The role of each environment.",
+        ),
+        (
+            format!("{mount}/data/{PREFIX}/*"),
+            &["create"],
+            "New secrets of clones: make what is not there; never read, never change.",
+        ),
+        (format!("{mount}/subkeys/{PREFIX}/*"), &["read"], "Which keys a secret has, without their values."),
+        (format!("{mount}/metadata/{PREFIX}/*"), &["list", "delete"], "The end of an environment's secrets."),
+        (format!("sys/policies/password/{password_policy}/generate"), &["read"], "New values."),
+        ("auth/token/renew-self".to_owned(), &["update"], "Its own token."),
+    ];
+    let mut text =
+        "# What Environment Manager needs in Vault or OpenBao. Printed by `environment-manager vault-policy`.\n"
+            .to_owned();
+    for (path, capabilities, why) in rules {
+        let capabilities: Vec<String> = capabilities.iter().map(|capability| format!("\"{capability}\"")).collect();
+        text.push_str(&format!("\n# {why}\npath \"{path}\" {{\n  capabilities = [{}]\n}}\n", capabilities.join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

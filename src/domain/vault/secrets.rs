@@ -1,0 +1,224 @@
+//! The secrets that an environment's variables refer to: where each lies, and what a clone does about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Change, Found, Place};
+use crate::api::{
+    EnvironmentClass, PlatformEnvironmentSpec, RevisionNumber, SecretState, SecretStatus, SecretStrategy,
+    revision::EffectiveConfiguration,
+};
+
+/// What a variable refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The variable.
+    pub name: String,
+    /// The path below the environment's prefix.
+    pub path: String,
+    /// The key within the secret.
+    pub key: String,
+    /// Whether it came with what the environment was cloned from.
+    pub from_the_start: bool,
+}
+
+/// What the variables of a configuration refer to.
+#[must_use]
+pub fn references(config: &EffectiveConfiguration) -> Vec<Reference> {
+    let secret = config.variables.iter().filter_map(|variable| Some((variable, variable.vault.as_ref()?)));
+    let reference =
+        |(variable, vault): (&crate::api::revision::EffectiveVariable, &crate::api::VaultReference)| Reference {
+            name: variable.name.clone(),
+            path: vault.path.clone(),
+            key: vault.key.clone(),
+            from_the_start: variable.since == RevisionNumber::FIRST,
+        };
+    secret.map(reference).collect()
+}
+
+/// The environment that another one was cloned from, as far as it still exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseSecrets {
+    /// Its class.
+    pub class: EnvironmentClass,
+    /// Its place in Vault.
+    pub place: Place,
+}
+
+/// A strategy that nobody allows here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// A value would be on both sides of Production's border.
+    #[error(
+        "spec.baseFrom: {strategy} of {name} would give an environment of class {class} a secret of one of class {base}, and \
+         nothing is shared between Production and other classes here; create the environment anew with Regenerate or \
+         Placeholder for it, or have the platform team allow it (--vault-across-production)",
+        strategy = .strategy.as_str(), class = .class.as_str(), base = .base.as_str()
+    )]
+    Border {
+        /// The variable.
+        name: String,
+        /// What was asked for.
+        strategy: SecretStrategy,
+        /// The clone's class.
+        class: EnvironmentClass,
+        /// The base's class.
+        base: EnvironmentClass,
+    },
+    /// The operator may not read secrets.
+    #[error(
+        "spec.baseFrom: Copy of {name} needs an operator that may read secrets, which it may not here; create the environment \
+         anew with Regenerate or Placeholder for it, or have the platform team allow it (--vault-allow-copy)"
+    )]
+    Copy {
+        /// The variable.
+        name: String,
+    },
+}
+
+/// What an environment's secrets look like and what is to be done about them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// As the status says it.
+    pub status: Vec<SecretStatus>,
+    /// The shared secrets that the environment may read, by path below the mount.
+    pub shared: BTreeSet<String>,
+    /// What has to be made.
+    pub changes: Vec<Change>,
+    /// What is asked for and not allowed.
+    pub forbidden: Option<Forbidden>,
+}
+
+/// The rules for an environment's secrets.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// The environment.
+    pub spec: &'a PlatformEnvironmentSpec,
+    /// Its place.
+    pub place: &'a Place,
+    /// What it was cloned from, while that exists.
+    pub base: Option<&'a BaseSecrets>,
+    /// What was last said of its secrets.
+    pub said: &'a [SecretStatus],
+    /// Whether values may be copied.
+    pub allow_copy: bool,
+    /// What may cross Production's border.
+    pub across_production: &'a BTreeSet<SecretStrategy>,
+}
+
+impl Rules<'_> {
+    /// What a clone does about a secret; `None` for one that did not come with the clone.
+    fn strategy(&self, reference: &Reference) -> Option<SecretStrategy> {
+        let base =
+            self.spec.base_from.as_ref().filter(|base| base.environment.is_some() && reference.from_the_start)?;
+        let own = base.secret_keys.iter().find(|own| own.name == reference.name).map(|own| own.strategy);
+        own.or(base.secrets).or(Some(SecretStrategy::default()))
+    }
+
+    fn refused(&self, name: &str, strategy: SecretStrategy) -> Option<Forbidden> {
+        let shares = matches!(strategy, SecretStrategy::Reference | SecretStrategy::Copy);
+        if !shares || self.was_accepted(name, strategy) {
+            return None;
+        }
+        let production = |class| class == EnvironmentClass::Production;
+        // Of a base that is gone nobody knows any more: Production is on its own side.
+        let base = self.base.map_or(EnvironmentClass::Development, |base| base.class);
+        let crosses = production(self.spec.class) != production(base);
+        if crosses && !self.across_production.contains(&strategy) {
+            return Some(Forbidden::Border { name: name.to_owned(), strategy, class: self.spec.class, base });
+        }
+        (strategy == SecretStrategy::Copy && !self.allow_copy).then(|| Forbidden::Copy { name: name.to_owned() })
+    }
+
+    /// What was accepted once goes on: the base may be gone by now.
+    fn was_accepted(&self, name: &str, strategy: SecretStrategy) -> bool {
+        self.said.iter().any(|said| said.name == name && said.strategy == Some(strategy))
+    }
+
+    /// Whether a value was there at some time. What was there and is gone was taken away, and is not made anew.
+    fn was_ready(&self, reference: &Reference, path: &str) -> bool {
+        let same = |said: &&SecretStatus| said.path == path && said.key == reference.key;
+        self.said.iter().filter(same).any(|said| said.state == SecretState::Ready)
+    }
+
+    fn path(&self, reference: &Reference, strategy: Option<SecretStrategy>) -> String {
+        match strategy {
+            Some(SecretStrategy::Reference) => self.place.shared(&reference.path),
+            _ => self.place.path(&reference.path),
+        }
+    }
+
+    /// The paths below the mount that have to be looked at to say anything about these references.
+    #[must_use]
+    pub fn paths(&self, references: &[Reference]) -> BTreeSet<String> {
+        let mut paths = BTreeSet::new();
+        for reference in references {
+            let strategy = self.strategy(reference);
+            paths.insert(self.path(reference, strategy));
+            if let (Some(base), Some(SecretStrategy::Regenerate | SecretStrategy::Copy)) = (self.base, strategy) {
+                paths.insert(base.place.path(&reference.path));
+            }
+        }
+        paths
+    }
+
+    /// Compares what was found with what is wanted.
+    #[must_use]
+    pub fn compare(&self, found: &Found) -> Secrets {
+        let mut secrets = Secrets::default();
+        // One secret may hold several keys, and is made at once or not at all.
+        let mut made: BTreeMap<String, Vec<(&Reference, SecretStrategy)>> = BTreeMap::new();
+        for reference in &found.references {
+            let strategy = self.strategy(reference);
+            let refused = strategy.and_then(|strategy| self.refused(&reference.name, strategy));
+            let path = self.path(reference, strategy);
+            let secret = found.secrets.get(&path).and_then(Option::as_ref);
+            let there = secret.is_some_and(|keys| keys.contains(&reference.key)) && refused.is_none();
+            if refused.is_none() {
+                match strategy {
+                    Some(SecretStrategy::Reference) => drop(secrets.shared.insert(path.clone())),
+                    Some(strategy @ (SecretStrategy::Regenerate | SecretStrategy::Copy))
+                        if secret.is_none() && !self.was_ready(reference, &path) =>
+                    {
+                        made.entry(reference.path.clone()).or_default().push((reference, strategy));
+                    }
+                    _ => {}
+                }
+            }
+            let accepted = refused.is_none();
+            secrets.forbidden = secrets.forbidden.take().or(refused);
+            secrets.status.push(SecretStatus {
+                name: reference.name.clone(),
+                path,
+                key: reference.key.clone(),
+                strategy: strategy.filter(|_| accepted),
+                state: if there { SecretState::Ready } else { SecretState::Missing },
+                secret: None,
+            });
+        }
+        secrets.changes = made.into_iter().filter_map(|(path, keys)| self.make(found, &path, &keys)).collect();
+        secrets
+    }
+
+    /// What the base has beside the keys that are referred to comes along: as a copy where nothing but copies is wanted.
+    fn make(&self, found: &Found, path: &str, keys: &[(&Reference, SecretStrategy)]) -> Option<Change> {
+        let of = |wanted: SecretStrategy| -> BTreeSet<String> {
+            let of_it = keys.iter().filter(|(_, strategy)| *strategy == wanted);
+            of_it.map(|(reference, _)| reference.key.clone()).collect()
+        };
+        let (mut generate, mut copy) = (of(SecretStrategy::Regenerate), of(SecretStrategy::Copy));
+        let from = self.base.map(|base| base.place.path(path));
+        let base = from.as_ref().and_then(|from| found.secrets.get(from)?.clone()).unwrap_or_default();
+        if !copy.is_subset(&base) {
+            // There is nothing to copy yet.
+            return None;
+        }
+        let rest: BTreeSet<String> =
+            base.into_iter().filter(|key| !generate.contains(key) && !copy.contains(key)).collect();
+        if generate.is_empty() {
+            copy.extend(rest)
+        } else {
+            generate.extend(rest)
+        }
+        Some(Change::Make { path: self.place.path(path), generate, copy, from })
+    }
+}

@@ -1,0 +1,146 @@
+//! Keeps a thousand environments from asking a Vault that is down, and tells them when it is back.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
+
+use super::{VaultError, http::Connection};
+use crate::kube_ext::key::ObjectKey;
+
+/// How often a Vault that is down is asked: first, and at last.
+const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// So many requests in a row that fail are no matter of single paths any more.
+const STREAK: u32 = 8;
+/// Over how long those who waited come back.
+const SPREAD: Duration = Duration::from_secs(10);
+/// What the first one who comes back gets before the others follow.
+const TRIAL: Duration = Duration::from_secs(1);
+
+/// What became of one who wants to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// They are told.
+    Registered,
+    /// It is back already.
+    IsBack,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    state: Mutex<State>,
+    /// One at a time finds out whether it is Vault as a whole.
+    suspicion: tokio::sync::Mutex<Option<Instant>>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Why nobody is asked; `None` while all is well.
+    open: Option<String>,
+    failures: u32,
+    waiting: BTreeSet<ObjectKey>,
+}
+
+impl Breaker {
+    /// Whether Vault may be asked.
+    pub fn allows(&self) -> Result<(), VaultError> {
+        self.state().open.clone().map_or(Ok(()), |why| Err(VaultError::Down(why)))
+    }
+
+    pub fn succeeded(&self) {
+        self.state().failures = 0;
+    }
+
+    /// A request failed. An error says that Vault as a whole is down, and that nobody is asked from now on.
+    pub async fn failed(&self, may_be_all: bool, why: String, connection: &Connection) -> Result<(), VaultError> {
+        let streak = {
+            let mut state = self.state();
+            state.failures = state.failures.saturating_add(1);
+            state.failures >= STREAK
+        };
+        if streak || (may_be_all && !self.is_well_after_all(connection).await) {
+            self.open(why.clone());
+            return Err(VaultError::Down(why));
+        }
+        Ok(())
+    }
+
+    /// Asks once a second at most, one for all.
+    async fn is_well_after_all(&self, connection: &Connection) -> bool {
+        let mut suspicion = self.suspicion.lock().await;
+        if self.state().open.is_some() {
+            return false;
+        }
+        if suspicion.is_some_and(|asked| asked.elapsed() < PROBE.0) {
+            return true;
+        }
+        *suspicion = Some(Instant::now());
+        connection.is_well().await
+    }
+
+    fn open(&self, why: String) {
+        let mut state = self.state();
+        if state.open.is_none() {
+            tracing::warn!("{why}; it is asked now and then until it is back");
+            state.open = Some(why);
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    pub fn wait(&self, key: ObjectKey) -> Waiting {
+        let mut state = self.state();
+        if state.open.is_none() {
+            return Waiting::IsBack;
+        }
+        state.waiting.insert(key);
+        Waiting::Registered
+    }
+
+    pub async fn watch(&self, connection: &Connection, wake: impl Fn(ObjectKey, Duration)) {
+        loop {
+            self.changed.notified().await;
+            let mut pause = PROBE.0;
+            while self.state().open.is_some() {
+                time::sleep(pause).await;
+                pause = (pause * 2).min(PROBE.1);
+                if connection.is_well().await {
+                    self.try_one(&wake).await;
+                }
+            }
+            let waiting: Vec<ObjectKey> = std::mem::take(&mut self.state().waiting).into_iter().collect();
+            if !waiting.is_empty() {
+                tracing::info!(waiting = waiting.len(), "Vault is back");
+            }
+            let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX).max(1);
+            for (at, key) in (0_u32..).zip(waiting) {
+                wake(key, SPREAD * at / count.max(100));
+            }
+        }
+    }
+
+    /// Lets one of those who wait try. If it fails, Vault is down as before.
+    async fn try_one(&self, wake: &impl Fn(ObjectKey, Duration)) {
+        let first = {
+            let mut state = self.state();
+            state.open = None;
+            state.failures = STREAK - 1;
+            state.waiting.pop_first()
+        };
+        if let Some(first) = first {
+            wake(first, Duration::ZERO);
+            time::sleep(TRIAL).await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,222 @@
+//! Requests to Vault over HTTP. TLS is kube's, so that there is one of it.
+
+use std::{collections::BTreeSet, fmt, path::Path, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy,
+    rt::{TokioExecutor, TokioTimer},
+};
+use kube::{Config, client::ConfigExt as _};
+use serde_json::Value;
+use thiserror::Error;
+use tokio::time;
+use tower::ServiceExt as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::{
+    VaultError,
+    value::{SecretBody, SecretValue},
+};
+use crate::kube_ext::{client, errors::with_causes};
+
+/// For a whole request. A healthy Vault answers within milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Far more than anything that is read here.
+const LARGEST_ANSWER: usize = 1 << 20;
+const IDLE_CONNECTION_LIFE: Duration = Duration::from_secs(30);
+
+/// Why Vault cannot be used at all.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// The address is none.
+    #[error("the address of Vault, {0:?}, is not an address such as https://vault.example.com:8200")]
+    Address(String),
+    /// TLS cannot be set up, the certificate authority's file cannot be read for example.
+    #[error("cannot set up the connection to Vault: {0}")]
+    Tls(String),
+}
+
+type Service = tower::util::BoxCloneSyncService<Request<Full<Bytes>>, http::Response<Incoming>, legacy::Error>;
+
+/// A connection to one Vault.
+pub(super) struct Connection {
+    http: Service,
+    address: String,
+    namespace: Option<HeaderValue>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub fn new(address: &str, namespace: &str, ca: Option<&Path>) -> Result<Self, SetupError> {
+        let address = address.trim_end_matches('/').to_owned();
+        let wrong = || SetupError::Address(address.clone());
+        let uri: Uri = address.parse().map_err(|_| wrong())?;
+        if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) || uri.path() != "/" {
+            return Err(wrong());
+        }
+        let mut config = Config::new(uri);
+        if let Some(ca) = ca {
+            std::fs::metadata(ca).map_err(|error| SetupError::Tls(format!("{}: {error}", ca.display())))?;
+            // The file is what counts, and is read again when it changes; the list only keeps the host's own roots out.
+            (config.root_cert_file, config.root_cert) = (Some(ca.to_owned()), Some(vec![]));
+        }
+        let connector = config
+            .rustls_https_connector_with_connector(client::tcp())
+            .map_err(|error| SetupError::Tls(with_causes(&error)))?;
+        let http: legacy::Client<_, Full<Bytes>> = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_CONNECTION_LIFE)
+            .build::<_, Full<Bytes>>(connector);
+        let namespace = if namespace.is_empty() { None } else { HeaderValue::from_str(namespace).ok() };
+        Ok(Self { http: Service::new(http), address, namespace })
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends one request and reads the whole answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&SecretValue>,
+        body: SecretBody,
+    ) -> Result<Answer, VaultError> {
+        let unreachable = |error: &dyn std::error::Error| VaultError::Unreachable(with_causes(error));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}/v1/{path}", self.address))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-vault-request", "true");
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(token.expose()).map_err(|_| VaultError::Login(0))?;
+            value.set_sensitive(true);
+            request = request.header("x-vault-token", value);
+        }
+        if let Some(namespace) = &self.namespace {
+            request = request.header("x-vault-namespace", namespace);
+        }
+        let request = request.body(Full::new(body.bytes())).map_err(|error| unreachable(&error))?;
+        let exchange = async {
+            let response = self.http.clone().oneshot(request).await.map_err(|error| unreachable(&error))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+            let bytes = body.map_err(|error| unreachable(error.as_ref()))?.to_bytes();
+            let mut bytes = Vec::from(bytes);
+            let answer = Answer { status, body: Zeroizing::new(std::mem::take(&mut bytes)) };
+            bytes.zeroize();
+            Ok(answer)
+        };
+        let late = |_| VaultError::Unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
+        time::timeout(TIMEOUT, exchange).await.map_err(late)?
+    }
+
+    /// Whether it answers and is unsealed. Needs no login, and is asked by one for all.
+    pub async fn is_well(&self) -> bool {
+        let path = "sys/health?standbyok=true&perfstandbyok=true";
+        self.send(Method::GET, path, None, SecretBody::empty()).await.is_ok_and(|answer| answer.status.is_success())
+    }
+}
+
+/// What Vault answered. What is in it is wiped when it is dropped.
+pub(super) struct Answer {
+    status: StatusCode,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Answer {
+    /// `None` for what is not there. Of an error only the status is taken.
+    pub fn check(self) -> Result<Option<Self>, VaultError> {
+        match self.status.as_u16() {
+            200..300 => Ok(Some(self)),
+            404 => Ok(None),
+            403 => Err(VaultError::Denied),
+            429 => Err(VaultError::Throttled),
+            503 => Err(VaultError::Sealed),
+            code @ 500.. => Err(VaultError::Server(code)),
+            code => Err(VaultError::Invalid(code)),
+        }
+    }
+
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The answer to a question that is not about values.
+    pub fn json(&self) -> Result<Value, VaultError> {
+        if self.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&self.body).map_err(|_| VaultError::Unreachable("the answer is no JSON".to_owned()))
+    }
+
+    /// `data.password`, read where it stands.
+    pub fn password(&self) -> Option<SecretValue> {
+        #[derive(serde::Deserialize)]
+        struct Whole<'a> {
+            #[serde(borrow)]
+            data: Data<'a>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Data<'a> {
+            #[serde(borrow)]
+            password: std::borrow::Cow<'a, str>,
+        }
+        let whole: Whole<'_> = serde_json::from_slice(&self.body).ok()?;
+        Some(SecretValue::new(whole.data.password.into_owned()))
+    }
+
+    /// `data.data` of a secret, these keys alone.
+    pub fn values(&self, keys: &BTreeSet<String>) -> Result<Vec<(String, SecretValue)>, VaultError> {
+        #[derive(serde::Deserialize)]
+        struct Whole {
+            data: Data,
+        }
+        #[derive(serde::Deserialize)]
+        struct Data {
+            data: std::collections::BTreeMap<String, Kept>,
+        }
+        /// A text, or anything else, which is not copied.
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Kept {
+            Text(String),
+            Other(serde::de::IgnoredAny),
+        }
+        let whole: Whole = serde_json::from_slice(&self.body).map_err(|_| VaultError::Invalid(200))?;
+        let mut values = vec![];
+        for (key, kept) in whole.data.data {
+            match kept {
+                Kept::Text(mut text) if !keys.contains(&key) => text.zeroize(),
+                Kept::Text(text) => values.push((key, SecretValue::new(text))),
+                Kept::Other(_) => {}
+            }
+        }
+        Ok(values)
+    }
+
+    /// `auth.client_token` and for how many seconds it is good.
+    pub fn login(&self) -> Option<(SecretValue, u64)> {
+        #[derive(serde::Deserialize)]
+        struct Whole {
+            auth: Auth,
+        }
+        #[derive(serde::Deserialize)]
+        struct Auth {
+            client_token: String,
+            lease_duration: u64,
+        }
+        let whole: Whole = serde_json::from_slice(&self.body).ok()?;
+        Some((SecretValue::new(whole.auth.client_token), whole.auth.lease_duration))
+    }
+}

@@ -1,0 +1,155 @@
+//! The operator's own login: one token for all requests, renewed before it ends, and made anew when it is refused.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::Method;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use super::{
+    VaultError,
+    http::Connection,
+    value::{SecretBody, SecretValue},
+};
+
+/// How the operator logs in. Files are read at each login: whoever mounts them renews them.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// With a token of its own `ServiceAccount`.
+    Kubernetes {
+        /// The mount of the auth method.
+        path: String,
+        /// The role.
+        role: String,
+        /// The file with the projected token.
+        token: PathBuf,
+    },
+    /// With an `AppRole`.
+    AppRole {
+        /// The mount of the auth method.
+        path: String,
+        /// The file with the role's id.
+        role_id: PathBuf,
+        /// The file with the secret id.
+        secret_id: PathBuf,
+    },
+    /// With a token that somebody else renews.
+    Token(PathBuf),
+}
+
+/// A token of Vault.
+pub(super) struct Token {
+    pub value: SecretValue,
+    /// When it was made or renewed.
+    pub issued: Instant,
+    /// When to renew it: after two thirds of its time.
+    renew_at: Option<Instant>,
+    /// When it ends.
+    ends: Option<Instant>,
+}
+
+/// The operator's session.
+pub(super) struct Session {
+    login: Login,
+    token: Mutex<Option<Arc<Token>>>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub fn new(login: Login) -> Self {
+        Self { login, token: Mutex::default() }
+    }
+
+    /// A token that is good. One asks for it, the others wait.
+    pub async fn token(&self, connection: &Connection) -> Result<Arc<Token>, VaultError> {
+        let mut held = self.token.lock().await;
+        let now = Instant::now();
+        let good = held.clone().filter(|token| token.ends.is_none_or(|ends| now < ends));
+        let token = match good {
+            Some(token) if token.renew_at.is_none_or(|due| now < due) => return Ok(token),
+            Some(token) => match renew(connection, &token).await {
+                Some(renewed) => renewed,
+                None => self.log_in(connection).await?,
+            },
+            None => self.log_in(connection).await?,
+        };
+        let token = Arc::new(token);
+        *held = Some(token.clone());
+        Ok(token)
+    }
+
+    /// This token was refused: the next one who asks logs in anew.
+    pub fn forget(&self, token: &Arc<Token>) {
+        if let Ok(mut held) = self.token.try_lock()
+            && held.as_ref().is_some_and(|current| Arc::ptr_eq(current, token))
+        {
+            *held = None;
+        }
+    }
+
+    async fn log_in(&self, connection: &Connection) -> Result<Token, VaultError> {
+        match &self.login {
+            Login::Kubernetes { path, role, token } => {
+                let jwt = read(token)?;
+                log_in(connection, path, &[("role", role), ("jwt", &jwt)]).await
+            }
+            Login::AppRole { path, role_id, secret_id } => {
+                let (role_id, secret_id) = (read(role_id)?, read(secret_id)?);
+                log_in(connection, path, &[("role_id", &role_id), ("secret_id", &secret_id)]).await
+            }
+            Login::Token(file) => {
+                let value = SecretValue::new(read(file)?.to_string());
+                // The file is read again now and then, since somebody else renews what is in it.
+                let ends = Some(Instant::now() + Duration::from_mins(1));
+                Ok(Token { value, issued: Instant::now(), renew_at: None, ends })
+            }
+        }
+    }
+
+    /// A token of another role, for the operator's own `ServiceAccount`.
+    pub async fn log_in_as(&self, connection: &Connection, path: &str, role: &str) -> Result<SecretValue, VaultError> {
+        let Login::Kubernetes { token, .. } = &self.login else { return Err(VaultError::Login(0)) };
+        let jwt = read(token)?;
+        log_in(connection, path, &[("role", role), ("jwt", &jwt)]).await.map(|token| token.value)
+    }
+}
+
+async fn log_in(connection: &Connection, path: &str, fields: &[(&str, &str)]) -> Result<Token, VaultError> {
+    let answer = connection.send(Method::POST, &format!("auth/{path}/login"), None, SecretBody::fields(fields)).await?;
+    let status = answer.status();
+    match answer.check() {
+        Ok(Some(answer)) => answer.login().map(issued).ok_or(VaultError::Login(status)),
+        Ok(None) | Err(VaultError::Denied | VaultError::Invalid(_)) => Err(VaultError::Login(status)),
+        Err(error) => Err(error),
+    }
+}
+
+/// `None` where that does not work: then a new login does, or says why not.
+async fn renew(connection: &Connection, token: &Token) -> Option<Token> {
+    let answer = connection.send(Method::POST, "auth/token/renew-self", Some(&token.value), SecretBody::empty()).await;
+    answer.ok()?.check().ok()??.login().map(issued)
+}
+
+fn issued((value, seconds): (SecretValue, u64)) -> Token {
+    let now = Instant::now();
+    let after = |time: Duration| now.checked_add(time);
+    let life = Duration::from_secs(seconds);
+    // A token without an end has 0.
+    let (renew_at, ends) = if seconds == 0 { (None, None) } else { (after(life * 2 / 3), after(life)) };
+    Token { value, issued: now, renew_at, ends }
+}
+
+fn read(file: &Path) -> Result<Zeroizing<String>, VaultError> {
+    let text = std::fs::read_to_string(file).map(Zeroizing::new);
+    let text = text.map_err(|error| VaultError::Credentials(format!("{}: {error}", file.display())))?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}

@@ -1,0 +1,266 @@
+//! The client for Vault and OpenBao, as much of it as the operator needs.
+//!
+//! Our own, and small: a value that passes through here has a type of its own ([`value::SecretValue`]) that cannot be printed and is
+//! wiped, and what Vault says about an error is never passed on, since it may repeat what was sent (docs/decisions/0023).
+
+mod breaker;
+mod http;
+mod login;
+pub mod value;
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ::http::Method;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use self::{
+    breaker::Breaker,
+    http::{Answer, Connection},
+    login::Session,
+    value::{SecretBody, SecretValue},
+};
+pub use self::{breaker::Waiting, http::SetupError, login::Login};
+use crate::{domain::vault::PREFIX, kube_ext::key::ObjectKey, metrics::Metrics};
+
+/// How the operator reaches Vault.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// `https://vault.example.com:8200`.
+    pub address: String,
+    /// Its namespace; empty for none.
+    pub namespace: String,
+    /// The certificate authority of its server, in PEM; without one, the host's own.
+    pub ca: Option<PathBuf>,
+    /// How the operator logs in.
+    pub login: Login,
+}
+
+/// Why Vault did not do what it was asked. It never holds a word of Vault's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum VaultError {
+    /// It cannot be reached, or ends in the middle of an answer.
+    #[error("does not answer: {0}")]
+    Unreachable(String),
+    /// It is sealed, or in standby.
+    #[error("is sealed or in standby (503)")]
+    Sealed,
+    /// It asks to be asked less.
+    #[error("is asked too much (429)")]
+    Throttled,
+    /// It fails.
+    #[error("fails ({0})")]
+    Server(u16),
+    /// It refuses the operator's own login.
+    #[error("refuses the operator's login ({0})")]
+    Login(u16),
+    /// The file with which the operator logs in cannot be read.
+    #[error("cannot be logged in to: cannot read {0}")]
+    Credentials(String),
+    /// The operator has no right to it.
+    #[error("refuses it (403)")]
+    Denied,
+    /// It takes the request for a wrong one.
+    #[error("does not take the request ({0})")]
+    Invalid(u16),
+    /// Nobody is asked at present: it was down a moment ago.
+    #[error("{0}")]
+    Down(String),
+}
+
+impl VaultError {
+    /// Whether that may be Vault as a whole.
+    fn may_be_all(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Sealed | Self::Throttled | Self::Server(_))
+    }
+}
+
+/// A Vault or an OpenBao. Shared by all reconciles.
+#[derive(Debug)]
+pub struct Vault {
+    connection: Connection,
+    session: Session,
+    breaker: Breaker,
+    metrics: Arc<Metrics>,
+}
+
+impl Vault {
+    /// Does not connect yet.
+    ///
+    /// # Errors
+    ///
+    /// When address or certificate authority cannot be used.
+    pub fn new(access: &Access, metrics: Arc<Metrics>) -> Result<Self, SetupError> {
+        let connection = Connection::new(&access.address, &access.namespace, access.ca.as_deref())?;
+        Ok(Self { connection, session: Session::new(access.login.clone()), breaker: Breaker::default(), metrics })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.connection.address()
+    }
+
+    /// What is there: `None` if nothing is. Never used for values.
+    pub async fn read(&self, path: &str) -> Result<Option<Value>, VaultError> {
+        let answer = self.call("read", Method::GET, path, SecretBody::empty()).await?;
+        Ok(answer.map(|answer| answer.json()).transpose()?.map(|mut whole| whole["data"].take()))
+    }
+
+    /// The names below a path.
+    pub async fn list(&self, path: &str) -> Result<Vec<String>, VaultError> {
+        let listed = self.read(&format!("{path}?list=true")).await?.unwrap_or_default();
+        let names = listed["keys"].as_array().into_iter().flatten();
+        Ok(names.filter_map(|name| name.as_str().map(str::to_owned)).collect())
+    }
+
+    /// Writes what holds no value.
+    pub async fn write(&self, path: &str, body: &Value) -> Result<(), VaultError> {
+        self.call("write", Method::POST, path, SecretBody::plain(body)).await.map(drop)
+    }
+
+    /// Deletes what is there; nothing there is as well.
+    pub async fn delete(&self, path: &str) -> Result<(), VaultError> {
+        self.call("delete", Method::DELETE, path, SecretBody::empty()).await.map(drop)
+    }
+
+    /// The keys of a secret, without their values; `None` if there is no secret, or its newest version was deleted.
+    pub async fn subkeys(&self, mount: &str, path: &str) -> Result<Option<BTreeSet<String>>, VaultError> {
+        let found = self.read(&format!("{mount}/subkeys/{path}?depth=1")).await?;
+        let keys = found.as_ref().and_then(|found| found["subkeys"].as_object());
+        Ok(keys.map(|keys| keys.keys().cloned().collect()))
+    }
+
+    /// A new value by a password policy (<https://openbao.org/api-docs/system/policies-password/>).
+    pub async fn generate(&self, policy: &str) -> Result<SecretValue, VaultError> {
+        let path = format!("sys/policies/password/{policy}/generate");
+        let answer = self.call("generate", Method::GET, &path, SecretBody::empty()).await?;
+        answer.and_then(|answer| answer.password()).ok_or(VaultError::Invalid(404))
+    }
+
+    /// Makes a secret that is not there; never changes one that is.
+    pub async fn create(&self, mount: &str, path: &str, values: Vec<(String, SecretValue)>) -> Result<(), VaultError> {
+        let body = SecretBody::first_version(&values);
+        self.call("create", Method::POST, &format!("{mount}/data/{path}"), body).await.map(drop)
+    }
+
+    /// The values of some keys of a secret, read with a login of its own that may read this one secret and lives for a minute.
+    ///
+    /// Needs a Kubernetes login: the role is bound to the operator's own `ServiceAccount`.
+    pub async fn values(
+        &self,
+        copy: &CopyAccess<'_>,
+        keys: &BTreeSet<String>,
+    ) -> Result<Vec<(String, SecretValue)>, VaultError> {
+        let name = format!("{PREFIX}-copy-{}", copy.name);
+        let policy = format!("path \"{}/data/{}\" {{ capabilities = [\"read\"] }}\n", copy.mount, copy.path);
+        let (policy_path, role_path) =
+            (format!("sys/policies/acl/{name}"), format!("auth/{}/role/{name}", copy.auth_path));
+        let role = json!({
+            "bound_service_account_names": [copy.service_account.1],
+            "bound_service_account_namespaces": [copy.service_account.0],
+            "audience": copy.audience,
+            "token_policies": [name],
+            "token_no_default_policy": true,
+            "token_ttl": 60,
+            "token_max_ttl": 60,
+            "token_type": "batch",
+        });
+        self.write(&policy_path, &json!({"policy": policy})).await?;
+        let read = async {
+            self.write(&role_path, &role).await?;
+            let token = self.session.log_in_as(&self.connection, copy.auth_path, &name).await?;
+            let path = format!("{}/data/{}", copy.mount, copy.path);
+            let answer = self.connection.send(Method::GET, &path, Some(&token), SecretBody::empty()).await?;
+            answer.check()?.map_or(Ok(vec![]), |answer| answer.values(keys))
+        };
+        let read = read.await;
+        // In any case nobody can read with it any more.
+        let removed = self.delete(&role_path).await.and(self.delete(&policy_path).await);
+        read.and_then(|values| removed.map(|()| values))
+    }
+
+    /// Whoever was told that Vault is down is put here, to be told when it is back.
+    pub fn wait(&self, key: ObjectKey) -> Waiting {
+        self.breaker.wait(key)
+    }
+
+    /// Asks a Vault that is down whether it is back, once every few seconds for all, and tells those who wait. Runs for ever.
+    pub async fn watch(&self, wake: impl Fn(ObjectKey, Duration)) {
+        self.breaker.watch(&self.connection, wake).await;
+    }
+
+    /// One request: not at all while Vault is down, with a token that is good, and again with a new one where the token was not.
+    async fn call(
+        &self,
+        what: &'static str,
+        method: Method,
+        path: &str,
+        body: SecretBody,
+    ) -> Result<Option<Answer>, VaultError> {
+        self.breaker.allows()?;
+        let answered = self.attempt(method, path, body).await;
+        self.metrics.vault_request(what, outcome(&answered));
+        match &answered {
+            Ok(_) => self.breaker.succeeded(),
+            Err(error) => {
+                // Whether it is this one path or Vault as a whole is found out by one, for all.
+                let why = format!("Vault at {} {error}", self.address());
+                self.breaker.failed(error.may_be_all(), why, &self.connection).await?;
+            }
+        }
+        answered
+    }
+
+    async fn attempt(&self, method: Method, path: &str, body: SecretBody) -> Result<Option<Answer>, VaultError> {
+        let began = Instant::now();
+        let token = self.session.token(&self.connection).await?;
+        let answer = self.connection.send(method.clone(), path, Some(&token.value), body.clone()).await?;
+        match answer.check() {
+            // A token may have been revoked. A new one is refused for another reason.
+            Err(VaultError::Denied) if token.issued < began => {
+                self.session.forget(&token);
+                let token = self.session.token(&self.connection).await?;
+                self.connection.send(method, path, Some(&token.value), body).await?.check()
+            }
+            checked => checked,
+        }
+    }
+}
+
+/// What a copy is read with.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyAccess<'a> {
+    /// The mount of the KV engine.
+    pub mount: &'a str,
+    /// The secret, below the mount.
+    pub path: &'a str,
+    /// The mount of the Kubernetes auth method.
+    pub auth_path: &'a str,
+    /// What the operator's token was made for.
+    pub audience: &'a str,
+    /// The operator's own `ServiceAccount`: namespace and name.
+    pub service_account: (&'a str, &'a str),
+    /// What tells this copy from others.
+    pub name: &'a str,
+}
+
+fn outcome(answered: &Result<Option<Answer>, VaultError>) -> &'static str {
+    match answered {
+        Ok(Some(_)) => "ok",
+        Ok(None) => "not_found",
+        Err(VaultError::Unreachable(_)) => "unreachable",
+        Err(VaultError::Sealed) => "sealed",
+        Err(VaultError::Throttled) => "throttled",
+        Err(VaultError::Server(_)) => "server_error",
+        Err(VaultError::Login(_) | VaultError::Credentials(_)) => "login",
+        Err(VaultError::Denied) => "denied",
+        Err(VaultError::Invalid(_)) => "invalid",
+        Err(VaultError::Down(_)) => "down",
+    }
+}
