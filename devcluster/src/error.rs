@@ -55,7 +55,7 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// A server of the control plane ended, or did not become ready.
+    /// A server ended, or did not become ready.
     #[error("{server} {problem}; its log is {}", log.display())]
     Server {
         /// The server's name.
@@ -90,6 +90,15 @@ pub enum Error {
         /// Its arguments.
         arguments: String,
         /// What it wrote to stderr, in one line.
+        message: String,
+    },
+
+    /// `bao` ended with an error.
+    #[error("bao {arguments}: {message}")]
+    Bao {
+        /// Its arguments.
+        arguments: String,
+        /// What it said, in one line.
         message: String,
     },
 

@@ -8,6 +8,7 @@
 //! - [`Project`] is one test's own namespace in a control plane that many tests share;
 //! - [`Kubectl`] is how tests speak to the API server as a person would;
 //! - [`Helm`] installs charts;
+//! - [`OpenBao`] is a server for secrets beside a control plane, and [`Bao`] is how tests speak to it;
 //! - [`Toolbox`] builds and finds the programs, also `helm` and OpenBao's `bao`;
 //! - [`Supervised`] runs any program so that it cannot outlive its owner: tests run the operator with it;
 //! - [`wait_until`] waits for a condition, with a bound, instead of sleeping.
@@ -28,11 +29,14 @@
 //! download Go modules. Everything here is synchronous: it starts processes and waits for them, so an async runtime
 //! would only be in the way of those who bring their own.
 
+mod bao;
 mod control_plane;
 mod error;
 mod helm;
 mod kubeconfig;
 mod kubectl;
+mod launch;
+mod openbao;
 mod pki;
 mod progress;
 mod project;
@@ -40,10 +44,12 @@ mod supervised;
 mod tools;
 mod wait;
 
+pub use bao::Bao;
 pub use control_plane::{ControlPlane, Options};
 pub use error::{Error, Result};
 pub use helm::Helm;
 pub use kubectl::Kubectl;
+pub use openbao::OpenBao;
 pub use project::Project;
 pub use supervised::Supervised;
 pub use tools::{ControlPlaneTools, Toolbox};

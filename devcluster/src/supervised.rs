@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{Error, Result};
 
@@ -101,6 +102,11 @@ impl Drop for Supervised {
     fn drop(&mut self) {
         let _ = self.kill_hard();
     }
+}
+
+/// The server, also after another test's panic while it held it: what it guards is whole at every moment.
+pub(crate) fn held(server: &Mutex<Option<Supervised>>) -> MutexGuard<'_, Option<Supervised>> {
+    server.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The command that runs `command` under the wrapper.

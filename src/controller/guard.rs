@@ -101,14 +101,14 @@ pub enum Unenforced {
 
 /// Whether the policies hold now, and when the youngest binding was made. `Err` says what is missing.
 pub async fn enforced(client: &Client, namespace: &str, vault: bool) -> Result<Option<Timestamp>, Unenforced> {
-    let youngest = present(client).await?;
+    let youngest = present(client, vault).await?;
     confined(client, namespace).await?;
     authorship(client, namespace).await?;
     Ok(youngest)
 }
 
 /// Whether all policies are there, and bound.
-async fn present(client: &Client) -> Result<Option<Timestamp>, Unenforced> {
+async fn present(client: &Client, vault: bool) -> Result<Option<Timestamp>, Unenforced> {
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
     let mut youngest = None;

@@ -54,12 +54,15 @@ pub fn exempt_unguarded(kubectl: &Kubectl) {
     }
 }
 
-/// The arguments of the operator's container, but for the address, which is the node's here.
+/// What is otherwise here than in a pod: the address, and where files are mounted.
+const OF_THE_POD: [&str; 4] = ["--listen", "--log-format", "--vault-token-file", "--vault-ca-file"];
+
+/// The arguments of the operator's container, but for those that only make sense in a pod.
 pub fn operator_args(kubectl: &Kubectl) -> Vec<String> {
     let deployment = kubectl.json(["get", "deployment", NAME, "--namespace", NAMESPACE]).unwrap();
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let args = container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap().to_owned());
-    args.filter(|arg| !arg.starts_with("--listen") && !arg.starts_with("--log-format")).collect()
+    args.filter(|arg| !OF_THE_POD.iter().any(|only| arg.starts_with(only))).collect()
 }
 
 /// Has the time go by for which the Lease of an operator that is gone keeps others away.

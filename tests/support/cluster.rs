@@ -71,9 +71,20 @@ impl Cluster {
         Box::leak(Box::new(Self::install(plane)))
     }
 
+    /// A cluster that nobody else uses, installed with these further arguments of helm; its operators get these further arguments.
+    pub fn with(plane: &'static ControlPlane, helm: &[&str], operator: &[String]) -> &'static Self {
+        let mut cluster = Self::install_with(plane, helm);
+        cluster.operator_args.extend(operator.iter().cloned());
+        Box::leak(Box::new(cluster))
+    }
+
     fn install(plane: &'static ControlPlane) -> Self {
+        Self::install_with(plane, &[])
+    }
+
+    fn install_with(plane: &'static ControlPlane, helm: &[&str]) -> Self {
         let kubectl = plane.kubectl();
-        chart::install(plane, &["--set", "operator.gateways.public=gateway-system"]).unwrap();
+        chart::install(plane, &[&["--set", "operator.gateways.public=gateway-system"], helm].concat()).unwrap();
         chart::exempt_unguarded(&kubectl);
         eventually("the platform's kinds", || kubectl.run(["get", "platform", "--all-namespaces"]).ok());
         eventually("the API server to stamp who creates them", || chart::is_stamped(&kubectl).then_some(()));

@@ -182,6 +182,30 @@ impl<'project> Environment<'project> {
         }
     }
 
+    /// Whether it says that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.condition_is("Ready", "True")
+    }
+
+    /// Whether it says this of itself.
+    pub fn condition_is(&self, name: &str, status: &str) -> bool {
+        self.condition(name).is_some_and(|condition| condition["status"] == status)
+    }
+
+    /// Annotates it.
+    pub fn annotate(&self, name: &str, value: &str) {
+        self.patch(&json!({"metadata": {"annotations": {name: value}}}));
+    }
+
+    /// Changes it with a merge patch.
+    pub fn patch(&self, patch: &Value) {
+        let kubectl = self.project.cluster().kubectl();
+        let patch = patch.to_string();
+        let namespace = self.project.namespace();
+        let args = ["patch", "penv", &self.name, "--namespace", namespace, "--type=merge", "--patch", &patch];
+        kubectl.run(args).unwrap();
+    }
+
     /// Waits until kstatus takes it for current.
     #[track_caller]
     pub fn wait_ready(&self) -> Value {
@@ -194,6 +218,15 @@ impl<'project> Environment<'project> {
         let what = format!("condition {name} with reason {reason}");
         let holds = |condition: &Value| condition["status"] == "True" && condition["reason"] == reason;
         let object = self.wait_for(&what, |object| condition(object, name).is_some_and(holds));
+        condition(&object, name).unwrap()["message"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a condition gives this reason, whether it holds or not, and returns its message.
+    #[track_caller]
+    pub fn wait_said(&self, name: &str, reason: &str) -> String {
+        let what = format!("condition {name} to say {reason}");
+        let says = |condition: &Value| condition["reason"] == reason;
+        let object = self.wait_for(&what, |object| condition(object, name).is_some_and(says));
         condition(&object, name).unwrap()["message"].as_str().unwrap().to_owned()
     }
 

@@ -24,10 +24,11 @@ while rm -rf "$1"; [ -e "$1" ] && [ "$tries" -lt 100 ]; do tries=$((tries + 1));
 /// etcd/                etcd's data
 /// kubeconfig/          one file per person and ServiceAccount
 /// logs/                one file per server
+/// openbao/             OpenBao's configuration, data and audit log, where it was started
 /// pki/                 certificates and keys
 /// ```
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
     janitor: Child,
 }

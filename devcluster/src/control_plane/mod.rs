@@ -1,20 +1,20 @@
 //! etcd, kube-apiserver and kube-controller-manager on loopback.
 
 mod directory;
-mod launch;
 mod servers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use directory::Directory;
+pub(crate) use directory::Directory;
 use servers::{ApiServer, ControllerManager, Etcd};
 
 use crate::pki::{self, Authority};
-use crate::{ControlPlaneTools, Helm, Kubectl, Project, Result, Supervised, Toolbox, kubeconfig, wait_until};
+use crate::supervised::held;
+use crate::{ControlPlaneTools, Helm, Kubectl, Project, Result, Supervised, Toolbox, kubeconfig, launch, wait_until};
 
 /// How long a token of [`ControlPlane::service_account`] is good for. Longer than any run of the tests or the demo.
 const TOKEN_DURATION: &str = "24h";
@@ -162,6 +162,11 @@ impl ControlPlane {
         self.authority.pem()
     }
 
+    /// The file with that certificate.
+    pub fn ca_file(&self) -> PathBuf {
+        self.authority.certificate()
+    }
+
     /// The audit log: one line of JSON per request, in the order of the answers.
     pub fn audit_log(&self) -> PathBuf {
         self.config.audit_log.clone()
@@ -261,6 +266,11 @@ impl ControlPlane {
     /// Ends the control plane, as dropping it does.
     pub fn stop(self) {}
 
+    /// Its directory, for a server beside it: the directory stays as long as anyone holds it.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory)
+    }
+
     /// A file name that was not used before, from any text.
     fn unique(&self, text: &str) -> String {
         let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '-' };
@@ -309,11 +319,6 @@ fn answers(kubectl: &Kubectl, path: &str) -> Result<bool> {
 
 fn kubectl(directory: &Directory, tools: &ControlPlaneTools, kubeconfig: PathBuf) -> Kubectl {
     Kubectl { program: tools.kubectl.clone(), kubeconfig, cache: directory.path().join("kubectl-cache") }
-}
-
-/// The server, also after another test's panic while it held it: what it guards is whole at every moment.
-fn held(server: &Mutex<Option<Supervised>>) -> MutexGuard<'_, Option<Supervised>> {
-    server.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The name of the test or bench that runs, without the hash that cargo appends.

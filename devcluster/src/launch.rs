@@ -14,7 +14,7 @@ const READY_LIMIT: Duration = Duration::from_mins(2);
 const ATTEMPTS: usize = 5;
 
 /// A port that nobody listened on a moment ago.
-pub(super) fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     port.map(|address| address.port())
         .map_err(|source| Error::Spawn { program: "a listener on loopback".to_owned(), source })
@@ -22,7 +22,7 @@ pub(super) fn free_port() -> Result<u16> {
 
 /// Starts a server on a free port, and on another one when somebody takes that first. `attempt` is given the port, and
 /// returns `None` when it was taken.
-pub(super) fn on_free_port<T>(server: &str, log: &Path, attempt: impl Fn(u16) -> Result<Option<T>>) -> Result<T> {
+pub(crate) fn on_free_port<T>(server: &str, log: &Path, attempt: impl Fn(u16) -> Result<Option<T>>) -> Result<T> {
     for _ in 0..ATTEMPTS {
         if let Some(started) = attempt(free_port()?)? {
             return Ok(started);
@@ -33,7 +33,7 @@ pub(super) fn on_free_port<T>(server: &str, log: &Path, attempt: impl Fn(u16) ->
 }
 
 /// Starts a server and waits until it is ready. `None` when its port is taken.
-pub(super) fn start(
+pub(crate) fn start(
     server: &str,
     command: &Command,
     log: &Path,

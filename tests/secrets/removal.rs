@@ -1,0 +1,100 @@
+//! The end: access goes first, live tokens die, and nothing is left but what nobody may delete.
+
+use serde_json::Value;
+
+use crate::{
+    support::eventually,
+    world::{World, place},
+};
+
+#[test]
+fn access_ends_first_in_the_order_that_is_promised_and_a_live_token_is_dead() {
+    let world = World::shared();
+    let project = world.project("removal");
+    let dev = project.environment("dev").secret("A", "deep/er/secret", "a").create();
+    let (prefix, role) = (place(&dev).prefix, place(&dev).role);
+    world.put(&format!("{prefix}/deep/er/secret"), "a", "1");
+    world.put(&format!("{prefix}/extra"), "b", "2");
+    dev.annotate("platform.puraify.app/look-into-vault", "1");
+    dev.wait_ready();
+    let jwt = world.jwt(&dev);
+    let live = world.bao.with_token(&world.bao.login("kubernetes", &role, &jwt).unwrap());
+    let read = ["kv".to_owned(), "get".to_owned(), "-mount=kv".to_owned(), format!("{prefix}/extra")];
+    live.run(read.iter().map(String::as_str)).unwrap();
+    dev.delete();
+    dev.wait_gone();
+    assert!(live.run(read.iter().map(String::as_str)).is_err(), "a token from before is good for nothing");
+    assert!(world.bao.login("kubernetes", &role, &jwt).is_err());
+    let left = world.bao.as_root().run(["kv", "list", "-mount=kv", &prefix]);
+    assert!(left.is_err(), "{left:?}");
+
+    let deletions: Vec<String> = world
+        .requests()
+        .iter()
+        .filter(|entry| entry["type"] == "response" && entry["request"]["operation"] == "delete")
+        .filter_map(|entry| entry["request"]["path"].as_str().map(str::to_owned))
+        .filter(|path| path.contains(&role) || path.contains(&prefix))
+        .collect();
+    println!("{deletions:#?}");
+    assert_eq!(deletions[0], format!("auth/kubernetes/role/{role}"));
+    assert_eq!(deletions[1], format!("sys/policies/acl/{role}"));
+    assert!(deletions[2..].iter().all(|path| path.starts_with(&format!("kv/metadata/{prefix}/"))));
+    assert_eq!(deletions.len(), 4);
+
+    // A later one of the same name has a place of its own.
+    let again = project.environment("dev").create();
+    assert_ne!(place(&again).prefix, prefix);
+}
+
+#[test]
+fn what_an_environment_without_its_finalizer_left_is_found_and_nobody_elses_is_touched() {
+    let world = World::start("orphans", &["--set", "secretsOperator.kind=none", "--set", "vault.checkInterval=5s"]);
+    let project = world.project("orphans");
+    let operator = world.operator(&[]);
+    let (dev, stays) = (project.environment("dev").ready(), project.environment("stays").ready());
+    let (gone, kept) = (place(&dev).role, place(&stays).role);
+    assert!(operator.terminate().success());
+    // Ours by name, and not by its mark: that of another cluster, and one that somebody wrote.
+    let root = world.bao.as_root();
+    let of_another = "# environment-manager at auth/kubernetes-2: p/e 00000000-0000\npath \"kv/data/x\" { capabilities = [\"read\"] }";
+    world.bao.write_policy("pf-p--e-00000000", of_another).unwrap();
+    world.bao.write_policy("pf-by-hand", "path \"kv/data/x\" { capabilities = [\"read\"] }").unwrap();
+    dev.patch(&serde_json::json!({"metadata": {"finalizers": null}}));
+    dev.delete();
+    dev.wait_gone();
+    let _operator = world.operator(&[]);
+    let policies = || root.run(["policy", "list"]).unwrap();
+    eventually("the end of what is left over", || (!policies().contains(&gone)).then_some(()));
+    let left = policies();
+    for name in [kept.as_str(), "pf-p--e-00000000", "pf-by-hand", "environment-manager"] {
+        assert!(left.contains(name), "{name}: {left}");
+    }
+    assert!(!root.run(["list", "auth/kubernetes/role"]).unwrap().contains(&gone));
+}
+
+#[test]
+fn drift_is_put_right_at_the_next_look() {
+    let world = World::shared();
+    let project = world.project("drift");
+    let dev = project.environment("dev").ready();
+    let role = place(&dev).role;
+    let root = world.bao.as_root();
+    let policy = root.run(["policy", "read", &role]).unwrap();
+    world.bao.write_policy(&role, "path \"*\" { capabilities = [\"sudo\"] }").unwrap();
+    root.run(["delete", &format!("auth/kubernetes/role/{role}")]).unwrap();
+    dev.annotate("platform.puraify.app/look-into-vault", "now");
+    eventually("the policy and the role", || {
+        let same = root.run(["policy", "read", &role]).unwrap() == policy;
+        (same && root.run(["read", &format!("auth/kubernetes/role/{role}")]).is_ok()).then_some(())
+    });
+}
+
+#[test]
+fn a_previews_access_ends_by_itself() {
+    let world = World::shared();
+    let project = world.project("preview");
+    let preview = project.environment("preview").preview("1h").ready();
+    let policy: Value =
+        world.bao.as_root().json(["read", &format!("sys/policies/acl/{}", place(&preview).role)]).unwrap();
+    assert!(policy["data"]["expiration"].is_string(), "{policy}");
+}

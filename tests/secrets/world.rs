@@ -1,0 +1,140 @@
+//! A cluster with a real OpenBao beside it, and an operator that uses it with the policy that it prints, and no other right.
+
+use std::{path::PathBuf, sync::OnceLock};
+
+use devcluster::{ControlPlane, OpenBao, Options, Toolbox};
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, Environment, Operator, PATIENT, Project, eventually, plane};
+
+/// Somebody's secrets in the demo of attacks: canaries that must be found nowhere but in Vault.
+pub const CANARY: &str = "canary-4f1d0a7e";
+
+/// A cluster and its Vault.
+pub struct World {
+    pub cluster: &'static Cluster,
+    pub bao: OpenBao,
+}
+
+impl World {
+    /// The world that tests share, with an operator that nobody may stop, and External Secrets' kinds.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<(World, Operator)> = OnceLock::new();
+        let start = || {
+            let world = Self::start("secrets", &["--set", "secretsOperator.kind=external-secrets"]);
+            let operator = Operator::start(world.cluster);
+            (world, operator)
+        };
+        &SHARED.get_or_init(start).0
+    }
+
+    /// A world of one's own, with these further arguments of helm, and no operator.
+    pub fn start(name: &str, helm: &[&str]) -> Self {
+        let plane: &'static ControlPlane =
+            Box::leak(Box::new(plane(&Options { name: name.to_owned(), ..Options::default() })));
+        let kinds = Toolbox::from_env().unwrap().kinds().unwrap();
+        plane.kubectl().run(["apply", "--server-side", "--filename", kinds.to_str().unwrap()]).unwrap();
+        let bao = OpenBao::start(plane).unwrap();
+        let root = bao.as_root();
+        bao.write_policy("environment-manager", &Operator::prints(&["vault-policy"])).unwrap();
+        let role = [
+            "write",
+            "auth/kubernetes/role/environment-manager",
+            "bound_service_account_names=environment-manager",
+            "bound_service_account_namespaces=environment-manager",
+            "audience=vault",
+            "token_policies=environment-manager",
+            "token_no_default_policy=true",
+            "token_ttl=10m",
+        ];
+        root.run(role).unwrap();
+        let address = format!("vault.address={}", bao.address());
+        let helm = [&["--set", &address, "--set", "vault.checkInterval=1h"], helm].concat();
+        let files: Vec<String> = vec![
+            format!("--vault-ca-file={}", bao.ca_file().display()),
+            format!("--vault-token-file={}", plane.dir().join("vault-token").display()),
+        ];
+        let cluster = Cluster::with(plane, &helm, &files);
+        let token = plane.service_account_token("environment-manager", "environment-manager", &["vault"]).unwrap();
+        std::fs::write(plane.dir().join("vault-token"), token).unwrap();
+        Self { cluster, bao }
+    }
+
+    pub fn project(&self, id: &str) -> Project {
+        Project::in_cluster(self.cluster, id)
+    }
+
+    /// Starts an operator with these further arguments.
+    pub fn operator(&self, args: &[&str]) -> Operator {
+        let mut operator =
+            Operator::spawn_with(self.cluster, self.cluster.operator_kubeconfig(), &[&[PATIENT], args].concat());
+        operator.wait_ready();
+        operator
+    }
+
+    /// A token of the `ServiceAccount` that reads an environment's secrets, for Vault.
+    pub fn jwt(&self, environment: &Environment<'_>) -> String {
+        self.cluster.plane().service_account_token(&environment.namespace(), "vault", &["vault"]).unwrap()
+    }
+
+    /// Logs an environment in, with its own role.
+    pub fn login(&self, environment: &Environment<'_>) -> String {
+        self.bao.login("kubernetes", &place(environment).role, &self.jwt(environment)).unwrap()
+    }
+
+    /// The values of a secret, as somebody who may read all.
+    pub fn values(&self, path: &str) -> Value {
+        self.bao.as_root().json(["kv", "get", "-mount=kv", path]).unwrap()["data"]["data"].clone()
+    }
+
+    /// Puts a secret of one key.
+    pub fn put(&self, path: &str, key: &str, value: &str) {
+        self.bao.as_root().run(["kv", "put", "-mount=kv", path, &format!("{key}={value}")]).unwrap();
+    }
+
+    /// Where OpenBao writes down what was asked.
+    pub fn requests(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.bao.audit_log()).unwrap();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Everything that the cluster and the operator ever wrote down: where it is and what it says.
+    pub fn places(&self) -> Vec<(String, Vec<u8>)> {
+        let mut places = vec![];
+        let mut folders = vec![self.cluster.dir().to_owned(), self.cluster.audit_log()];
+        while let Some(path) = folders.pop() {
+            if path.is_dir() {
+                folders.extend(std::fs::read_dir(&path).unwrap().filter_map(|entry| Some(entry.ok()?.path())));
+            } else if !self.is_vaults_own(&path) {
+                places.extend(std::fs::read(&path).ok().map(|bytes| (path.display().to_string(), bytes)));
+            }
+        }
+        places
+    }
+
+    fn is_vaults_own(&self, path: &PathBuf) -> bool {
+        path.display().to_string().contains("openbao")
+    }
+}
+
+/// An environment's place in Vault, as its status says it.
+pub struct Place {
+    pub prefix: String,
+    pub role: String,
+}
+
+/// Where an environment's secrets lie.
+#[track_caller]
+pub fn place(environment: &Environment<'_>) -> Place {
+    let status = eventually("its place in Vault", || {
+        let status = environment.get()?["status"]["vault"].clone();
+        status.is_object().then_some(status)
+    });
+    let text = |field: &str| status[field].as_str().unwrap().to_owned();
+    Place { prefix: text("prefix"), role: text("role") }
+}
+
+/// A spec's field for a clone.
+pub fn clone_of(base: &str, strategy: &str) -> Value {
+    json!({"environment": base, "secrets": strategy})
+}
