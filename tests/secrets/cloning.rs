@@ -9,7 +9,13 @@ use crate::{
 
 /// An environment whose secret has two keys, one of which a variable refers to.
 fn base<'project>(world: &World, project: &'project Project) -> Environment<'project> {
-    let dev = project.environment("dev").class("Development").secret("API_KEY", "payments", "api_key").create();
+    project.version("v1.0.0");
+    let dev = project
+        .environment("dev")
+        .class("Development")
+        .starting_with("v1.0.0")
+        .secret("API_KEY", "payments", "api_key")
+        .create();
     let message = dev.wait_said("SecretsReady", "SecretsMissing");
     assert!(message.contains("API_KEY") && message.contains("bao kv patch -mount=kv"), "{message}");
     let path = format!("{}/payments", place(&dev).prefix);
@@ -67,7 +73,7 @@ fn a_reference_reads_the_projects_shared_secret_and_nothing_beside_it() {
 fn copying_needs_an_operator_that_may_and_leaves_no_access_behind() {
     let world = World::start("copy", &["--set", "secretsOperator.kind=none", "--set", "vault.allowCopy=true"]);
     let _operator = world.operator(&[]);
-    let project = world.project("copy");
+    let project = world.project("duplicate");
     base(&world, &project);
     let staging = project.environment("staging").with("baseFrom", clone_of("dev", "Copy")).ready();
     let values = world.values(&format!("{}/payments", place(&staging).prefix));

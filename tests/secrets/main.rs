@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod canary;
 mod cloning;
 mod isolation;
 mod operators;

@@ -14,7 +14,8 @@ fn everything_keeps_its_last_good_state_and_goes_on_when_vault_is_back() {
     let world = World::start("outage", &["--set", "secretsOperator.kind=none", "--set", "vault.checkInterval=2s"]);
     let _operator = world.operator(&[]);
     let project = world.project("outage");
-    let dev = project.environment("dev").class("Development").secret("A", "a", "k").create();
+    project.version("v1.0.0");
+    let dev = project.environment("dev").class("Development").starting_with("v1.0.0").secret("A", "a", "k").create();
     world.put(&format!("{}/a", place(&dev).prefix), "k", "1");
     dev.wait_ready();
     let leaves = project.environment("leaves").ready();

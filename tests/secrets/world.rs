@@ -1,14 +1,11 @@
 //! A cluster with a real OpenBao beside it, and an operator that uses it with the policy that it prints, and no other right.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{path::Path, sync::OnceLock};
 
 use devcluster::{ControlPlane, OpenBao, Options, Toolbox};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, Environment, Operator, PATIENT, Project, eventually, plane};
-
-/// Somebody's secrets in the demo of attacks: canaries that must be found nowhere but in Vault.
-pub const CANARY: &str = "canary-4f1d0a7e";
 
 /// A cluster and its Vault.
 pub struct World {
@@ -112,7 +109,7 @@ impl World {
         places
     }
 
-    fn is_vaults_own(&self, path: &PathBuf) -> bool {
+    fn is_vaults_own(&self, path: &Path) -> bool {
         path.display().to_string().contains("openbao")
     }
 }

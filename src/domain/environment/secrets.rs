@@ -39,9 +39,6 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     };
     let place = Place::of(snapshot.project(), snapshot.name(), snapshot.uid());
     findings.vault = Some(place.location(settings));
-    if let Some(trouble) = view.trouble {
-        return in_trouble(snapshot, trouble, findings);
-    }
     let said = snapshot.environment.status.as_ref().map_or(&[][..], |status| &status.secrets);
     let rules = Rules {
         spec: &snapshot.environment.spec,
@@ -51,20 +48,23 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
         allow_copy: settings.allow_copy,
         across_production: &settings.across_production,
     };
+    let references = match view.found.filter(|found| found.config == latest.config_digest) {
+        Some(found) => found.references.clone(),
+        None => {
+            let name = naming::revision(snapshot.name(), latest.number);
+            let Some(revision) = release::read(snapshot, &name)? else {
+                return Ok(Some(Step::Read(Read::Revision(name))));
+            };
+            references(&revision.spec.config)
+        }
+    };
+    if let Some(trouble) = view.trouble {
+        return in_trouble(snapshot, trouble, rules.were_ready(&references), findings);
+    }
     let found = match usable(snapshot, view, settings, &rules, latest.config_digest) {
         Look::At(found) => found,
         Look::Again(query) => return Ok(Some(Step::Read(Read::Vault(Box::new(query))))),
         Look::Anew => {
-            let references = match view.found.filter(|found| found.config == latest.config_digest) {
-                Some(found) => found.references.clone(),
-                None => {
-                    let name = naming::revision(snapshot.name(), latest.number);
-                    let Some(revision) = release::read(snapshot, &name)? else {
-                        return Ok(Some(Step::Read(Read::Revision(name))));
-                    };
-                    references(&revision.spec.config)
-                }
-            };
             let query = query(&rules, latest.config_digest, references);
             return Ok(Some(Step::Read(Read::Vault(Box::new(query)))));
         }
@@ -193,25 +193,22 @@ fn changes(
 }
 
 /// An environment that had all its secrets keeps its last good state: nobody takes anything from it while Vault is away.
-fn in_trouble(snapshot: &Snapshot<'_>, trouble: &Trouble, findings: &mut Findings) -> Result<Option<Step>, Hold> {
+fn in_trouble(
+    snapshot: &Snapshot<'_>,
+    trouble: &Trouble,
+    had_all: bool,
+    findings: &mut Findings,
+) -> Result<Option<Step>, Hold> {
     let reason = if trouble.refused { Reason::VaultRefused } else { Reason::VaultUnavailable };
     let retry = !trouble.down;
-    if was_established(snapshot) {
+    let conditions = snapshot.environment.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let said = conditions.iter().find(|condition| condition.r#type == condition::SECRETS_READY);
+    if had_all && said.is_some_and(|said| said.status != ConditionStatus::False) {
         findings.retry = retry;
         findings.secrets_unknown = Some((reason, trouble.message.clone()));
         return Ok(None);
     }
     Err(Hold { retry, ..Hold::waiting(reason, condition::SECRETS_READY, trouble.message.clone()) })
-}
-
-/// Whether this configuration had all its secrets when it was last looked at.
-fn was_established(snapshot: &Snapshot<'_>) -> bool {
-    let Some(status) = &snapshot.environment.status else { return false };
-    let same = status.observed_generation == snapshot.environment.metadata.generation
-        && status.release.as_ref().map(|release| release.config_digest)
-            == snapshot.latest().map(|latest| latest.config_digest);
-    let said = status.conditions.iter().find(|condition| condition.r#type == condition::SECRETS_READY);
-    same && said.is_some_and(|said| said.status != ConditionStatus::False)
 }
 
 fn missing_message(settings: &VaultSettings, missing: &[&SecretStatus]) -> String {

@@ -161,6 +161,12 @@ impl Rules<'_> {
         paths
     }
 
+    /// Whether all of these were there when they were last looked at.
+    #[must_use]
+    pub fn were_ready(&self, references: &[Reference]) -> bool {
+        references.iter().all(|reference| self.was_ready(reference, &self.path(reference, self.strategy(reference))))
+    }
+
     /// Compares what was found with what is wanted.
     #[must_use]
     pub fn compare(&self, found: &Found) -> Secrets {

@@ -10,6 +10,7 @@ use devcluster::{ControlPlane, Options, Toolbox};
 
 mod operator;
 mod promotions;
+mod secrets;
 mod stage;
 mod story;
 
@@ -96,14 +97,23 @@ fn demo(arguments: &Arguments) -> Result<(), Failure> {
             cluster.audit_log().display()
         ));
     }
-    let operator = story::install(&stage)?;
-    let told = story::tell(&stage);
+    let mut operator = story::install(&stage)?;
+    let mut vault = None;
+    let told = story::tell(&stage).and_then(|()| {
+        // What is somebody else's cluster has no OpenBao of ours.
+        let Some(cluster) = &local else { return Ok(()) };
+        let (bao, with_vault) = secrets::tell(&stage, cluster)?;
+        (operator, vault) = (with_vault, Some(bao));
+        Ok(())
+    });
     if let (Err(_), Some(cluster)) = (&told, &local) {
         cluster.keep_logs();
         eprintln!("\nLogs: {} and {}", cluster.dir().display(), operator.log().display());
     }
     told?;
-    end(arguments, &stage, &operator)
+    end(arguments, &stage, &operator)?;
+    drop(vault);
+    Ok(())
 }
 
 fn end(arguments: &Arguments, stage: &Stage, operator: &Operator) -> Result<(), Failure> {

@@ -39,13 +39,18 @@ pub fn build() -> Result<(), Failure> {
 impl Operator {
     /// Starts the operator and waits until it is ready.
     pub fn start(stage: &Stage) -> Result<Self, Failure> {
+        Self::start_with(stage, &[])
+    }
+
+    /// The same with these further arguments, for what is mounted into a pod.
+    pub fn start_with(stage: &Stage, args: &[String]) -> Result<Self, Failure> {
         let kubeconfig = kubeconfig_of_service_account(stage)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::io("find a free port"))?;
         let address = listener.local_addr().map_err(Failure::io("find a free port"))?;
         drop(listener);
         let log = stage.files().join("operator.log");
         let mut command = Command::new(stage.programs().join("environment-manager"));
-        command.args(args_of_deployment(stage)?).arg("--kubeconfig").arg(&kubeconfig);
+        command.args(args_of_deployment(stage)?).args(args).arg("--kubeconfig").arg(&kubeconfig);
         command.args(["--listen", &address.to_string()]);
         let mut operator = Self { process: Supervised::spawn(&command, &log)?, address, kubeconfig, log };
         operator.wait_until_ready()?;
@@ -98,7 +103,8 @@ fn args_of_deployment(stage: &Stage) -> Result<Vec<String>, Failure> {
     )?;
     let args: Vec<String> = serde_json::from_str(&args)
         .map_err(|error| Failure::Step(format!("the Deployment's arguments are not readable: {error}")))?;
-    Ok(args.into_iter().filter(|arg| !arg.starts_with("--listen") && !arg.starts_with("--log-format")).collect())
+    let of_the_pod = ["--listen", "--log-format", "--vault-token-file", "--vault-ca-file"];
+    Ok(args.into_iter().filter(|arg| !of_the_pod.iter().any(|only| arg.starts_with(only))).collect())
 }
 
 /// The cluster of the stage's kubeconfig, with a token of the operator's `ServiceAccount` (`TokenRequest`).

@@ -1,6 +1,8 @@
 //! Where the demo plays: it shows commands, runs them as shown, and prints what they print.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     env, fs,
     io::{self, IsTerminal as _, Write as _},
     os::unix::fs::symlink,
@@ -22,6 +24,7 @@ pub struct Stage {
     kubeconfig: PathBuf,
     programs: PathBuf,
     files: TempDir,
+    variables: RefCell<BTreeMap<String, String>>,
     colour: bool,
 }
 
@@ -44,7 +47,7 @@ impl Stage {
             symlink(&program, programs.join(name)).map_err(Failure::io(format!("link {}", program.display())))?;
         }
         let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Ok(Self { kubeconfig, programs, files, colour })
+        Ok(Self { kubeconfig, programs, files, variables: RefCell::default(), colour })
     }
 
     /// The kubeconfig that all commands use.
@@ -60,6 +63,16 @@ impl Stage {
     /// A folder for files of the demo. It goes with the stage.
     pub fn files(&self) -> &Path {
         self.files.path()
+    }
+
+    /// Sets a variable that all following commands have.
+    pub fn set(&self, name: &str, value: &str) {
+        self.variables.borrow_mut().insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Puts a program on the PATH of all following commands.
+    pub fn link(&self, name: &str, program: &Path) -> Result<(), Failure> {
+        symlink(program, self.programs.join(name)).map_err(Failure::io(format!("link {}", program.display())))
     }
 
     /// A kubeconfig for somebody else, whom this one's user may impersonate. Commands name it by a variable with the
@@ -154,6 +167,7 @@ impl Stage {
         for person in PEOPLE {
             shell.env(person, self.kubeconfig_of(person));
         }
+        shell.envs(self.variables.borrow().iter());
         shell
     }
 

@@ -1,0 +1,88 @@
+//! The story's chapter about secrets: a real OpenBao, and an environment that gets values of its own.
+
+use std::fs;
+
+use devcluster::{ControlPlane, OpenBao, Toolbox};
+
+use crate::{Failure, operator::Operator, stage::Stage, story::SOON};
+
+/// Starts OpenBao, lets the operator use it, and shows what comes of it. Both run on as long as what is returned.
+pub fn tell(stage: &Stage, cluster: &ControlPlane) -> Result<(OpenBao, Operator), Failure> {
+    stage.chapter(
+        "Secrets stay in Vault",
+        "A real OpenBao runs beside the control plane. The operator gets the policy that it prints, and no other right.",
+    );
+    let bao = OpenBao::start(cluster)?;
+    stage.link("bao", &Toolbox::from_env()?.openbao()?)?;
+    stage.set("BAO_ADDR", &bao.address());
+    stage.set("BAO_CACERT", &bao.ca_file().display().to_string());
+    stage.set("BAO_TOKEN", bao.root_token());
+    stage.set("HOME", &stage.files().display().to_string());
+    stage.run("environment-manager vault-policy | bao policy write environment-manager -")?;
+    stage.run("environment-manager vault-policy | grep -A2 kv/data")?;
+    stage.run("bao write auth/kubernetes/role/environment-manager bound_service_account_names=environment-manager bound_service_account_namespaces=environment-manager audience=vault token_policies=environment-manager token_no_default_policy=true token_ttl=10m")?;
+    stage.run("helm upgrade environment-manager charts/environment-manager --namespace environment-manager --reuse-values --set vault.address=$BAO_ADDR")?;
+    let token = stage.files().join("vault-token");
+    let jwt = stage.quietly(
+        "kubectl create token environment-manager --namespace environment-manager --audience vault --duration 12h",
+    )?;
+    fs::write(&token, jwt.trim()).map_err(Failure::io("write the operator's token"))?;
+    let operator = Operator::start_with(
+        stage,
+        &[format!("--vault-token-file={}", token.display()), format!("--vault-ca-file={}", bao.ca_file().display())],
+    )?;
+    stage
+        .chapter("A secret of dev", "dev's API_KEY is a reference. Nobody has put a value there yet, and dev says so.");
+    stage.run_until("kubectl get penv dev --namespace pf-872 --output jsonpath='{.status.conditions[?(@.type==\"SecretsReady\")].message}'; echo", "API_KEY")?;
+    let of = |field: &str, environment: &str| {
+        stage.quietly(&format!(
+            "kubectl get penv {environment} --namespace pf-872 --output jsonpath='{{.status.vault.{field}}}'"
+        ))
+    };
+    stage.set("dev_prefix", &of("prefix", "dev")?);
+    stage.set("dev_role", &of("role", "dev")?);
+    stage.run("head -c 24 /dev/urandom | base64 | bao kv put -mount=kv $dev_prefix/payments api_key=-")?;
+    stage.run("kubectl annotate penv dev --namespace pf-872 platform.puraify.app/look-into-vault=now")?;
+    stage.run(&format!("kubectl wait --for condition=SecretsReady --namespace pf-872 penv/dev {SOON}"))?;
+
+    stage.chapter(
+        "A clone with a key of its own",
+        "qa is cloned from dev. Vault makes a new API_KEY for it, which nobody has seen.",
+    );
+    let qa = r#"{"apiVersion": "platform.puraify.app/v1alpha1", "kind": "PlatformEnvironment", "metadata": {"name": "qa", "namespace": "pf-872"}, "spec": {"class": "Staging", "baseFrom": {"environment": "dev", "secrets": "Regenerate"}}}"#;
+    stage.run(&format!("echo '{qa}' | kubectl apply --server-side --filename -"))?;
+    stage.run(&format!("kubectl wait --for condition=Ready --namespace pf-872 penv/qa {SOON}"))?;
+    stage.run("kubectl get penv qa --namespace pf-872 --output jsonpath='{.status.secrets}'; echo")?;
+    stage.set("qa_prefix", &of("prefix", "qa")?);
+    stage.set("qa_role", &of("role", "qa")?);
+    stage.run("bao policy read $qa_role")?;
+    for environment in ["dev", "qa"] {
+        let jwt = stage
+            .quietly(&format!("kubectl create token workload --namespace pf-872--{environment} --audience vault"))?;
+        stage.set(&format!("{environment}_jwt"), jwt.trim());
+        let login =
+            format!("bao write -field=token auth/kubernetes/login role=${environment}_role jwt=${environment}_jwt");
+        stage.set(environment, stage.quietly(&login)?.trim());
+    }
+    stage.note("\nEach logs in as its own ServiceAccount and reads its own secret. The two values are not the same:");
+    let dev = stage.run("BAO_TOKEN=$dev bao kv get -mount=kv -field=api_key $dev_prefix/payments | sha256sum")?;
+    let qa = stage.run("BAO_TOKEN=$qa bao kv get -mount=kv -field=api_key $qa_prefix/payments | sha256sum")?;
+    if dev == qa {
+        return Err(Failure::Step("both environments have the same API_KEY".to_owned()));
+    }
+    stage.refused("BAO_TOKEN=$qa bao kv get -mount=kv $dev_prefix/payments", "permission denied")?;
+    stage.refused("bao write auth/kubernetes/login role=$dev_role jwt=$qa_jwt", "not authorized")?;
+
+    stage.chapter(
+        "The end of qa",
+        "Access goes first: the role, the policy, the values. A token from before is good for nothing.",
+    );
+    stage.run(&format!("kubectl delete penv qa --namespace pf-872 {SOON}"))?;
+    let audit = bao.audit_log();
+    stage.run(&format!(
+        "grep -o '\"operation\":\"delete\"[^}}]*\"path\":\"[^\"]*' {} | grep -o 'path\":\".*' | uniq",
+        audit.display()
+    ))?;
+    stage.refused("BAO_TOKEN=$qa bao kv get -mount=kv $qa_prefix/payments", "permission denied")?;
+    Ok((bao, operator))
+}

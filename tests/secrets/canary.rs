@@ -1,0 +1,88 @@
+//! No value is anywhere but in Vault: searched in all that the cluster and the operator ever wrote down.
+
+use serde_json::json;
+
+use crate::{
+    support::eventually,
+    world::{World, clone_of, place},
+};
+
+/// A value that is easily found.
+const CANARY: &str = "canary-4f1d0a7e93";
+
+/// Where a text stands.
+fn found(places: &[(String, Vec<u8>)], text: &str) -> Vec<String> {
+    let has = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    places.iter().filter(|(_, bytes)| has(bytes)).map(|(place, _)| place.clone()).collect()
+}
+
+#[test]
+fn a_value_is_found_nowhere_but_in_vault_and_a_planted_one_is_found() {
+    let helm = [
+        "--set",
+        "secretsOperator.kind=external-secrets",
+        "--set",
+        "vault.allowCopy=true",
+        "--set",
+        "operator.logLevel=trace",
+    ];
+    let world = World::start("canary", &helm);
+    let operator = world.operator(&[]);
+    let project = world.project("canary");
+    project.version("v1.0.0");
+    let dev = project.environment("dev").class("Development").starting_with("v1.0.0").secret("A", "a", "k").create();
+    let path = |environment: &crate::support::Environment<'_>| format!("{}/a", place(environment).prefix);
+    world.put(&path(&dev), "k", CANARY);
+    dev.annotate("platform.puraify.app/look-into-vault", "1");
+    dev.wait_ready();
+    // Through the operator: copied, generated, and refused in the middle.
+    let copied = project.environment("copied").with("baseFrom", clone_of("dev", "Copy")).ready();
+    assert_eq!(world.values(&path(&copied))["k"], CANARY);
+    let made = project.environment("made").with("baseFrom", clone_of("dev", "Regenerate")).ready();
+    world.bao.write_policy("environment-manager", "path \"sys/none\" { capabilities = [\"read\"] }").unwrap();
+    let refused = project.environment("refused").with("baseFrom", clone_of("dev", "Copy")).create();
+    refused.wait_said("SecretsReady", "VaultRefused");
+    let metrics = operator.get("/metrics").unwrap();
+    assert!(metrics.contains("environment_manager_vault_requests_total"), "{metrics}");
+    assert!(operator.terminate().success());
+
+    let token = std::fs::read_to_string(world.cluster.dir().join("vault-token")).unwrap();
+    let generated = world.values(&path(&made))["k"].as_str().unwrap().to_owned();
+    let mut places = world.places();
+    places.push(("metrics".to_owned(), metrics.into_bytes()));
+    for kind in ["events", "penv", "erev", "externalsecrets", "secretstores", "configmaps"] {
+        let text = world.cluster.kubectl().run(["get", kind, "--all-namespaces", "--output", "yaml"]).unwrap();
+        places.push((format!("kubectl get {kind}"), text.into_bytes()));
+    }
+    let sorts: std::collections::BTreeSet<&str> = places
+        .iter()
+        .map(|(place, _)| if place.contains("/etcd/") { "etcd" } else { place.rsplit('/').next().unwrap() })
+        .collect();
+    println!("searched {} places: {sorts:?}", places.len());
+    for sort in ["etcd", "environment-manager.log", "kube-apiserver.log", "metrics", "kubectl get events"] {
+        assert!(sorts.contains(sort), "{sort} was not searched: {sorts:?}");
+    }
+    assert!(places.iter().any(|(place, _)| place == &world.cluster.audit_log().display().to_string()));
+    for value in [CANARY, generated.as_str()] {
+        assert_eq!(found(&places, value), Vec::<String>::new(), "a value is written down");
+    }
+    // The operator's own login is in the file that it is read from, and nowhere else.
+    let signature = token.rsplit('.').next().unwrap();
+    assert!(
+        found(&places, signature).iter().all(|place| place.ends_with("/vault-token")),
+        "{:?}",
+        found(&places, signature)
+    );
+
+    // It would have been found.
+    project.create(&json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "planted", "namespace": project.namespace()}, "data": {"a": CANARY},
+    }));
+    let at = eventually("the planted one", || {
+        let at = found(&world.places(), CANARY);
+        (!at.is_empty()).then_some(at)
+    });
+    println!("the planted one is in {at:?}");
+    assert!(at.iter().all(|place| place.contains("/etcd/")));
+}
