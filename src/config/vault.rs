@@ -192,9 +192,9 @@ pub struct VaultConfig {
 /// How the operator logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Auth {
-    /// With its ServiceAccount.
+    /// With its service account.
     Kubernetes,
-    /// With an AppRole.
+    /// With a role id and a secret id.
     #[value(name = "approle")]
     AppRole,
     /// With a token that somebody else renews.

@@ -264,3 +264,6 @@ fn outcome(answered: &Result<Option<Answer>, VaultError>) -> &'static str {
         Err(VaultError::Down(_)) => "down",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,7 @@ fn a_reference_reads_the_projects_shared_secret_and_nothing_beside_it() {
     world.put(&format!("{shared}/payments"), "api_key", "for-all");
     world.put(&format!("{shared}/other"), "api_key", "not-for-it");
     let staging = project.environment("staging").with("baseFrom", clone_of("dev", "Reference")).ready();
-    let bao = world.bao.with_token(&world.login(&staging));
+    let bao = world.bao.with_token(world.login(&staging));
     bao.run(["kv", "get", "-mount=kv", &format!("{shared}/payments")]).unwrap();
     assert!(bao.run(["kv", "get", "-mount=kv", &format!("{shared}/other")]).is_err());
 }

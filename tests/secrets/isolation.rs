@@ -28,7 +28,7 @@ fn no_environment_reads_lists_writes_or_logs_in_to_another_one() {
         projects.iter().flat_map(|project| names.map(|name| with_secret(world, project, name))).collect();
     let refused = std::cell::Cell::new(0);
     for one in &environments {
-        let bao = world.bao.with_token(&world.login(one));
+        let bao = world.bao.with_token(world.login(one));
         let own = place(one).prefix;
         let value = bao.json(["kv", "get", "-mount=kv", &format!("{own}/payments")]).unwrap();
         assert_eq!(value["data"]["data"]["api_key"], one.name());

@@ -18,7 +18,7 @@ fn access_ends_first_in_the_order_that_is_promised_and_a_live_token_is_dead() {
     dev.annotate("platform.puraify.app/look-into-vault", "1");
     dev.wait_ready();
     let jwt = world.jwt(&dev);
-    let live = world.bao.with_token(&world.bao.login("kubernetes", &role, &jwt).unwrap());
+    let live = world.bao.with_token(world.bao.login("kubernetes", &role, &jwt).unwrap());
     let read = ["kv".to_owned(), "get".to_owned(), "-mount=kv".to_owned(), format!("{prefix}/extra")];
     live.run(read.iter().map(String::as_str)).unwrap();
     dev.delete();

@@ -107,15 +107,11 @@ impl Keeper {
     /// The digests of policy and role.
     async fn access(&self, place: &Place) -> Result<(Option<Digest>, Option<Digest>), VaultError> {
         let name = place.role();
-        let (policy_path, role_path) = (self.policy_path(&name), self.role_path(&name));
-        let (policy, role) = futures::try_join!(self.vault.read(&policy_path), self.vault.read(&role_path))?;
+        let (policy, role) = (policy_path(&name), self.role_path(&name));
+        let (policy, role) = futures::try_join!(self.vault.read(&policy), self.vault.read(&role))?;
         let text = policy.as_ref().and_then(|policy| policy["policy"].as_str());
         let ours = place.role_body(&self.settings, "");
         Ok((text.map(|text| Digest::of(text.as_bytes())), role.map(|role| role_digest(&role, &ours))))
-    }
-
-    fn policy_path(&self, name: &str) -> String {
-        format!("sys/policies/acl/{name}")
     }
 
     fn role_path(&self, name: &str) -> String {
@@ -131,7 +127,7 @@ impl Keeper {
                 if let Some(expires) = expires {
                     body["expiration"] = json!(expires.to_string());
                 }
-                self.vault.write(&self.policy_path(&name), &body).await?;
+                self.vault.write(&policy_path(&name), &body).await?;
                 known.found = found.map(|found| Arc::new(Found { policy: Some(Digest::of(text.as_bytes())), ..found }));
             }
             Change::Role(role) => {
@@ -152,7 +148,7 @@ impl Keeper {
                 known.gone.role = true;
             }
             Change::RemovePolicy => {
-                self.vault.delete(&self.policy_path(&name)).await?;
+                self.vault.delete(&policy_path(&name)).await?;
                 known.gone.policy = true;
             }
             Change::RemoveSecrets => {
@@ -225,11 +221,11 @@ impl Keeper {
     }
 
     /// What went wrong, in words for people. If all of Vault is down, the environment is told when it is back.
-    fn trouble(&self, key: &ObjectKey, what: &str, error: VaultError) -> Trouble {
+    fn trouble(&self, key: &ObjectKey, what: &str, error: &VaultError) -> Trouble {
         let address = self.vault.address();
         let told = |remedy: &str| format!("Vault at {address} {error} when the operator wants to {what}{remedy}");
         let refused = matches!(error, VaultError::Denied | VaultError::Invalid(_) | VaultError::Login(_));
-        let message = match &error {
+        let message = match error {
             VaultError::Down(why) => {
                 if self.vault.wait(key.clone()) == Waiting::IsBack {
                     self.trigger.now(key.clone());
@@ -262,7 +258,7 @@ impl Keeper {
             if !name.starts_with(&format!("{PREFIX}-")) {
                 continue;
             }
-            let Some(policy) = self.vault.read(&self.policy_path(&name)).await? else { continue };
+            let Some(policy) = self.vault.read(&policy_path(&name)).await? else { continue };
             let place = policy["policy"].as_str().and_then(|text| Place::of_policy(text, &self.settings));
             let Some(place) = place.filter(|place| place.role() == name && !is_known(place)) else { continue };
             let api: Api<PlatformEnvironment> = Api::namespaced(client.clone(), &place.project);
@@ -272,7 +268,7 @@ impl Keeper {
                 continue;
             }
             self.vault.delete(&self.role_path(&name)).await?;
-            self.vault.delete(&self.policy_path(&name)).await?;
+            self.vault.delete(&policy_path(&name)).await?;
             tracing::warn!(
                 "removed role and policy {name} in Vault: the environment {}/{} is gone; its values are still at {}/{}",
                 place.project,
@@ -316,7 +312,7 @@ impl EnvironmentController {
             environment.metadata.annotations.as_ref().and_then(|all| all.get(crate::api::ANNOTATION_LOOK)).cloned();
         match keeper.look(&place, query, live.vault.found.as_deref(), asked.as_deref()).await {
             Ok(found) => live.vault.found = Some(Arc::new(found)),
-            Err(error) => live.trouble = Some(keeper.trouble(key, "look at the environment's place", error)),
+            Err(error) => live.trouble = Some(keeper.trouble(key, "look at the environment's place", &error)),
         }
         keeper.remember(key, &place.uid, &live.vault);
     }
@@ -333,7 +329,7 @@ impl EnvironmentController {
         for action in actions {
             let Action::Vault(change) = action else { continue };
             if let Err(error) = keeper.change(&place, change, &mut live.vault).await {
-                live.trouble = Some(keeper.trouble(key, &change.to_string(), error));
+                live.trouble = Some(keeper.trouble(key, &change.to_string(), &error));
                 break;
             }
         }
@@ -369,6 +365,10 @@ impl EnvironmentController {
             tokio::time::sleep(pause).await;
         }
     }
+}
+
+fn policy_path(name: &str) -> String {
+    format!("sys/policies/acl/{name}")
 }
 
 fn place(key: &ObjectKey, environment: &PlatformEnvironment) -> Place {

@@ -48,15 +48,15 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
         allow_copy: settings.allow_copy,
         across_production: &settings.across_production,
     };
-    let references = match view.found.filter(|found| found.config == latest.config_digest) {
-        Some(found) => found.references.clone(),
-        None => {
-            let name = naming::revision(snapshot.name(), latest.number);
-            let Some(revision) = release::read(snapshot, &name)? else {
-                return Ok(Some(Step::Read(Read::Revision(name))));
-            };
-            references(&revision.spec.config)
-        }
+    let known = view.found.filter(|found| found.config == latest.config_digest);
+    let references = if let Some(found) = known {
+        found.references.clone()
+    } else {
+        let name = naming::revision(snapshot.name(), latest.number);
+        let Some(revision) = release::read(snapshot, &name)? else {
+            return Ok(Some(Step::Read(Read::Revision(name))));
+        };
+        references(&revision.spec.config)
     };
     if let Some(trouble) = view.trouble {
         return in_trouble(snapshot, trouble, rules.were_ready(&references), findings);
@@ -149,9 +149,7 @@ pub fn look<'a>(snapshot: &'a Snapshot<'_>) -> Option<&'a str> {
 
 /// When the whole place is looked at again. Environments do not all come at the same moment.
 fn next_check(snapshot: &Snapshot<'_>, found: &Found, settings: &VaultSettings) -> Timestamp {
-    let jitter =
-        u32::try_from(Digest::of(snapshot.uid().as_bytes()).to_string().bytes().map(u32::from).sum::<u32>() % 200)
-            .unwrap_or_default();
+    let jitter = snapshot.uid().bytes().map(u32::from).sum::<u32>() % 200;
     later(found.at, settings.check_interval * (1000 - jitter) / 1000)
 }
 

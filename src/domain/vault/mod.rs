@@ -76,7 +76,7 @@ pub enum SecretsOperator {
     None,
     /// External Secrets Operator, which asks for tokens as this `ServiceAccount` (namespace and name).
     ExternalSecrets(String, String),
-    /// HashiCorp's Vault Secrets Operator.
+    /// `HashiCorp`'s Vault Secrets Operator.
     VaultSecrets,
 }
 
@@ -143,14 +143,16 @@ impl Place {
         let read = |path: &str| format!("path \"{}/data/{path}\" {{ capabilities = [\"read\"] }}\n", settings.mount);
         let mut text = format!("{}\n", self.mark(settings));
         if let Some(expires) = expires {
-            text.push_str(&format!("# until {expires}\n"));
+            text.push_str("# until ");
+            text.push_str(&expires.to_string());
+            text.push('\n');
         }
         text.push_str(&read(&format!("{}/*", self.prefix())));
         for path in shared {
             text.push_str(&read(path));
         }
         for (path, capability) in [("lookup-self", "read"), ("renew-self", "update"), ("revoke-self", "update")] {
-            text.push_str(&format!("path \"auth/token/{path}\" {{ capabilities = [\"{capability}\"] }}\n"));
+            text.extend(["path \"auth/token/", path, "\" { capabilities = [\"", capability, "\"] }\n"]);
         }
         text
     }
@@ -325,7 +327,8 @@ pub fn operator_policy(settings: &VaultSettings) -> String {
             .to_owned();
     for (path, capabilities, why) in rules {
         let capabilities: Vec<String> = capabilities.iter().map(|capability| format!("\"{capability}\"")).collect();
-        text.push_str(&format!("\n# {why}\npath \"{path}\" {{\n  capabilities = [{}]\n}}\n", capabilities.join(", ")));
+        let capabilities = capabilities.join(", ");
+        text.extend(["\n# ", why, "\npath \"", path, "\" {\n  capabilities = [", &capabilities, "]\n}\n"]);
     }
     text
 }

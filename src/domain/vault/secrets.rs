@@ -221,9 +221,9 @@ impl Rules<'_> {
         let rest: BTreeSet<String> =
             base.into_iter().filter(|key| !generate.contains(key) && !copy.contains(key)).collect();
         if generate.is_empty() {
-            copy.extend(rest)
+            copy.extend(rest);
         } else {
-            generate.extend(rest)
+            generate.extend(rest);
         }
         Some(Change::Make { path: self.place.path(path), generate, copy, from })
     }

@@ -97,23 +97,19 @@ fn demo(arguments: &Arguments) -> Result<(), Failure> {
             cluster.audit_log().display()
         ));
     }
-    let mut operator = story::install(&stage)?;
-    let mut vault = None;
-    let told = story::tell(&stage).and_then(|()| {
-        // What is somebody else's cluster has no OpenBao of ours.
-        let Some(cluster) = &local else { return Ok(()) };
-        let (bao, with_vault) = secrets::tell(&stage, cluster)?;
-        (operator, vault) = (with_vault, Some(bao));
-        Ok(())
+    let operator = story::install(&stage)?;
+    let log = operator.log().to_owned();
+    let told = story::tell(&stage).and_then(|()| match &local {
+        Some(cluster) => secrets::tell(&stage, cluster, operator).map(|(operator, bao)| (operator, Some(bao))),
+        // A cluster that is not the demo's own has no OpenBao of ours.
+        None => Ok((operator, None)),
     });
     if let (Err(_), Some(cluster)) = (&told, &local) {
         cluster.keep_logs();
-        eprintln!("\nLogs: {} and {}", cluster.dir().display(), operator.log().display());
+        eprintln!("\nLogs: {} and {}", cluster.dir().display(), log.display());
     }
-    told?;
-    end(arguments, &stage, &operator)?;
-    drop(vault);
-    Ok(())
+    let (operator, _bao) = told?;
+    end(arguments, &stage, &operator)
 }
 
 fn end(arguments: &Arguments, stage: &Stage, operator: &Operator) -> Result<(), Failure> {

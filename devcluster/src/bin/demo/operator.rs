@@ -57,6 +57,13 @@ impl Operator {
         Ok(operator)
     }
 
+    /// Ends it as Kubernetes does.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        self.process.terminate();
+        self.process.wait()?;
+        Ok(())
+    }
+
     /// Where its log is.
     pub fn log(&self) -> &Path {
         &self.log

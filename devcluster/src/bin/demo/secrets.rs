@@ -6,8 +6,8 @@ use devcluster::{ControlPlane, OpenBao, Toolbox};
 
 use crate::{Failure, operator::Operator, stage::Stage, story::SOON};
 
-/// Starts OpenBao, lets the operator use it, and shows what comes of it. Both run on as long as what is returned.
-pub fn tell(stage: &Stage, cluster: &ControlPlane) -> Result<(OpenBao, Operator), Failure> {
+/// Starts OpenBao, starts the operator anew so that it uses it, and shows what comes of it.
+pub fn tell(stage: &Stage, cluster: &ControlPlane, operator: Operator) -> Result<(Operator, OpenBao), Failure> {
     stage.chapter(
         "Secrets stay in Vault",
         "A real OpenBao runs beside the control plane. The operator gets the policy that it prints, and no other right.",
@@ -27,6 +27,7 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane) -> Result<(OpenBao, Operator)
         "kubectl create token environment-manager --namespace environment-manager --audience vault --duration 12h",
     )?;
     fs::write(&token, jwt.trim()).map_err(Failure::io("write the operator's token"))?;
+    operator.stop()?;
     let operator = Operator::start_with(
         stage,
         &[format!("--vault-token-file={}", token.display()), format!("--vault-ca-file={}", bao.ca_file().display())],
@@ -84,5 +85,5 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane) -> Result<(OpenBao, Operator)
         audit.display()
     ))?;
     stage.refused("BAO_TOKEN=$qa bao kv get -mount=kv $qa_prefix/payments", "permission denied")?;
-    Ok((bao, operator))
+    Ok((operator, bao))
 }

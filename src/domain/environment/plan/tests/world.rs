@@ -121,7 +121,7 @@ impl World {
                 }
                 Step::Read(Read::Namespace) => report = Some(NamespaceReport::default()),
                 Step::Read(Read::Vault(query)) => {
-                    found = Some(self.vault.look(*query, found.as_ref(), environment, self.now))
+                    found = Some(self.vault.look(*query, found.as_ref(), environment, self.now));
                 }
                 step => return Some(step),
             }

@@ -1,0 +1,213 @@
+//! The client against servers that fail: what it says, whom it asks, and when it stops asking.
+
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+
+const SECRET: &str = "a-value-that-vault-repeats";
+
+/// How the server answers.
+#[derive(Clone)]
+struct Script {
+    /// The status for everything but health and logins.
+    status: Arc<AtomicUsize>,
+    /// The status of `sys/health`.
+    health: Arc<AtomicUsize>,
+    /// What was asked, logins included.
+    asked: Arc<AtomicUsize>,
+    probes: Arc<AtomicUsize>,
+    logins: Arc<AtomicUsize>,
+    /// Instead of an answer.
+    fault: Option<Fault>,
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    Cut,
+    Garbage,
+    Silence,
+}
+
+impl Script {
+    fn new(status: usize, health: usize) -> Self {
+        let number = |value| Arc::new(AtomicUsize::new(value));
+        Self {
+            status: number(status),
+            health: number(health),
+            asked: number(0),
+            probes: number(0),
+            logins: number(0),
+            fault: None,
+        }
+    }
+
+    fn with(fault: Fault) -> Self {
+        Self { fault: Some(fault), ..Self::new(200, 200) }
+    }
+
+    async fn serve(self) -> io::Result<(Arc<Vault>, tempfile::NamedTempFile)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = format!("http://{}", listener.local_addr()?);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(self.clone().answer(stream));
+            }
+        });
+        let jwt = tempfile::NamedTempFile::new()?;
+        std::fs::write(&jwt, "jwt")?;
+        let login = Login::Kubernetes {
+            path: "kubernetes".to_owned(),
+            role: "environment-manager".to_owned(),
+            token: jwt.path().to_owned(),
+        };
+        let access = Access { address, namespace: String::new(), ca: None, login };
+        Ok((Arc::new(Vault::new(&access, Arc::default()).unwrap()), jwt))
+    }
+
+    async fn answer(self, mut stream: TcpStream) {
+        let mut request = vec![0; 8192];
+        while let Ok(read) = stream.read(&mut request).await {
+            if read == 0 {
+                return;
+            }
+            let text = String::from_utf8_lossy(&request[..read]).into_owned();
+            let path = text.split_whitespace().nth(1).unwrap_or_default().to_owned();
+            let get = |number: &AtomicUsize| number.load(Ordering::SeqCst);
+            let (status, body) = if path.contains("sys/health") {
+                self.probes.fetch_add(1, Ordering::SeqCst);
+                (get(&self.health), "{}".to_owned())
+            } else if path.contains("/login") {
+                self.logins.fetch_add(1, Ordering::SeqCst);
+                (200, r#"{"auth": {"client_token": "t", "lease_duration": 600}}"#.to_owned())
+            } else {
+                self.asked.fetch_add(1, Ordering::SeqCst);
+                match self.fault {
+                    Some(Fault::Cut) => {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"da").await;
+                        return;
+                    }
+                    Some(Fault::Garbage) => {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n<ht>!").await;
+                        continue;
+                    }
+                    Some(Fault::Silence) => std::future::pending().await,
+                    None => (get(&self.status), format!(r#"{{"errors": ["{SECRET} is not good"], "data": {{}}}}"#)),
+                }
+            };
+            let head = format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            if stream.write_all(head.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_is_told_in_our_words_and_never_in_vaults() {
+    for (status, expected) in [
+        (400, VaultError::Invalid(400)),
+        (403, VaultError::Denied),
+        (429, VaultError::Throttled),
+        (500, VaultError::Server(500)),
+    ] {
+        let script = Script::new(status, 200);
+        let (vault, _jwt) = script.serve().await.unwrap();
+        let error = vault.read("kv/subkeys/pf/x").await.unwrap_err();
+        assert_eq!(error, expected);
+        assert!(!format!("{error} {error:?}").contains(SECRET));
+    }
+}
+
+#[tokio::test]
+async fn one_path_that_fails_is_no_reason_to_stop_asking_for_others() {
+    let script = Script::new(500, 200);
+    let (vault, _jwt) = script.clone().serve().await.unwrap();
+    assert_eq!(vault.read("broken").await.unwrap_err(), VaultError::Server(500));
+    script.status.store(200, Ordering::SeqCst);
+    assert!(vault.read("well").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_vault_that_is_down_is_asked_by_one_for_all() {
+    for script in [Script::new(503, 503), Script::with(Fault::Cut)] {
+        script.health.store(503, Ordering::SeqCst);
+        let (vault, _jwt) = script.clone().serve().await.unwrap();
+        let all = (0..200).map(|number| {
+            let vault = vault.clone();
+            async move { vault.read(&format!("path-{number}")).await }
+        });
+        // Sixteen at a time, as environments are.
+        let answers: Vec<_> =
+            futures::StreamExt::collect(futures::StreamExt::buffered(futures::stream::iter(all), 16)).await;
+        assert!(answers.iter().all(Result::is_err));
+        assert!(matches!(answers.last().unwrap(), Err(VaultError::Down(_))));
+        let asked = script.asked.load(Ordering::SeqCst) + script.probes.load(Ordering::SeqCst);
+        assert!(asked <= 20, "{asked} requests of 200");
+    }
+}
+
+#[tokio::test]
+async fn refusals_in_a_row_stop_the_asking_too_and_one_tries_first_when_it_is_over() {
+    let script = Script::new(403, 200);
+    let (vault, _jwt) = script.clone().serve().await.unwrap();
+    for _ in 0..50 {
+        let _ = vault.read("path").await;
+    }
+    let asked = script.asked.load(Ordering::SeqCst);
+    assert!(asked <= 20, "{asked} requests of 50");
+    let keys: Vec<ObjectKey> = (0..30).map(|number| ObjectKey::new("p", format!("e-{number}"))).collect();
+    assert!(keys.iter().all(|key| vault.wait(key.clone()) == Waiting::Registered));
+    script.status.store(200, Ordering::SeqCst);
+    let (woken, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let watched = vault.clone();
+    let watch = tokio::spawn(async move {
+        watched.watch(move |key, after| drop(woken.send((key, after)))).await;
+    });
+    let mut all = vec![];
+    while all.len() < keys.len() {
+        all.push(told.recv().await.unwrap());
+    }
+    watch.abort();
+    assert_eq!(all[0].1, Duration::ZERO);
+    assert!(all.iter().all(|(_, after)| *after <= Duration::from_secs(10)));
+    assert!(vault.read("path").await.is_ok());
+    assert_eq!(vault.wait(keys[0].clone()), Waiting::IsBack);
+}
+
+#[tokio::test]
+async fn a_garbled_a_cut_and_no_answer_are_no_answers() {
+    let (vault, _jwt) = Script::with(Fault::Garbage).serve().await.unwrap();
+    assert!(matches!(vault.read("x").await, Err(VaultError::Unreachable(_))));
+    let (vault, _jwt) = Script::with(Fault::Cut).serve().await.unwrap();
+    assert!(matches!(vault.read("x").await, Err(VaultError::Unreachable(_))));
+    let (vault, _jwt) = Script::with(Fault::Silence).serve().await.unwrap();
+    let error = vault.read("x").await.unwrap_err();
+    assert!(error.to_string().contains("no answer within"), "{error}");
+}
+
+#[tokio::test]
+async fn all_share_one_login() {
+    let script = Script::new(200, 200);
+    let (vault, _jwt) = script.clone().serve().await.unwrap();
+    let all = (0..50).map(|_| vault.read("x"));
+    assert!(futures::future::join_all(all).await.iter().all(Result::is_ok));
+    assert_eq!(script.logins.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn nobody_there_and_no_file_to_log_in_with_are_said() {
+    let jwt = PathBuf::from("/no/such/token");
+    let login = Login::Kubernetes { path: "kubernetes".to_owned(), role: "x".to_owned(), token: jwt };
+    let access = Access { address: "http://127.0.0.1:1".to_owned(), namespace: String::new(), ca: None, login };
+    let vault = Vault::new(&access, Arc::default()).unwrap();
+    let error = vault.read("x").await.unwrap_err().to_string();
+    assert!(error.contains("/no/such/token"), "{error}");
+}
