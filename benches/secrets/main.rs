@@ -231,8 +231,8 @@ async fn outage(cluster: &Cluster, client: &Client, bao: &OpenBao, arguments: &A
     println!(
         "Vault away for {:.0?}: {waiting} environments say so; {asked} connections, {:.2} a second, {:.1} in the busiest 10 s; {} of 10 deletions skipped it",
         began.elapsed(),
-        asked as f64 / began.elapsed().as_secs_f64(),
-        busiest as f64 / 10.0,
+        ratio(asked, usize::try_from(began.elapsed().as_secs())?),
+        ratio(busiest, 10),
         arguments.environments + 1 - left,
     );
     over.store(true, Ordering::Relaxed);

@@ -65,6 +65,7 @@ impl Machine {
             children: vec![],
             namespace: None,
             failures: &[],
+            vault: None,
             memo: &Memo::default(),
             now,
         };

@@ -81,9 +81,9 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane, operator: Operator) -> Result
     stage.run(&format!("kubectl delete penv qa --namespace pf-872 {SOON}"))?;
     let audit = bao.audit_log();
     stage.run(&format!(
-        "grep -o '\"operation\":\"delete\"[^}}]*\"path\":\"[^\"]*' {} | grep -o 'path\":\".*' | uniq",
+        "grep '\"type\":\"response\"' {} | grep '\"operation\":\"delete\"' | grep -o '\"path\":\"[^\"]*'",
         audit.display()
     ))?;
-    stage.refused("BAO_TOKEN=$qa bao kv get -mount=kv $qa_prefix/payments", "permission denied")?;
+    stage.refused("BAO_TOKEN=$qa bao kv get -mount=kv $qa_prefix/payments", "Code: 403")?;
     Ok((operator, bao))
 }
