@@ -13,12 +13,13 @@ mod support;
 
 use std::fs;
 
+use environment_manager::domain::vault::SecretsOperator;
 use support::audit::{self, Uses};
 
 #[test]
 fn the_whole_suite_used_every_right_and_nothing_that_is_no_right() {
     let mut uses = Uses::default();
-    for program in ["chart", "environments"] {
+    for program in ["chart", "environments", "secrets"] {
         let folder = audit::all_logs().join(program);
         let logs: Vec<_> = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
         assert!(!logs.is_empty(), "the test program {program} has not run yet: run `cargo test` as a whole");
@@ -27,5 +28,6 @@ fn the_whole_suite_used_every_right_and_nothing_that_is_no_right() {
             uses.read(log);
         }
     }
-    uses.assert_are_the_rights();
+    let external_secrets = SecretsOperator::ExternalSecrets(String::new(), String::new());
+    uses.assert_are_the_rights(&[external_secrets, SecretsOperator::VaultSecrets]);
 }

@@ -76,6 +76,7 @@ impl Played {
             children: self.children.clone(),
             namespace: None,
             failures: &[],
+            vault: None,
             memo: &Memo::default(),
             now: Timestamp::now(),
         })

@@ -145,7 +145,7 @@ pub struct VaultConfig {
         env = "ENVIRONMENT_MANAGER_VAULT_CHECK_INTERVAL",
         value_name = "DURATION",
         default_value = "1h",
-        value_parser = duration,
+        value_parser = interval,
         help_heading = "Vault"
     )]
     pub vault_check_interval: Duration,
@@ -282,6 +282,12 @@ fn address(text: &str) -> Result<String, String> {
         !host.trim_end_matches('/').is_empty() && !host.trim_end_matches('/').contains(['/', '@', ' '])
     });
     if fits { Ok(text.to_owned()) } else { Err("expected an address such as https://vault.example.com:8200".into()) }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let parsed = duration(text)?;
+    let fits = (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&parsed);
+    if fits { Ok(parsed) } else { Err("expected 1s to 24h".into()) }
 }
 
 /// A mount or a name in a path of Vault: nothing in it may mean something else there.

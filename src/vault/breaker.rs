@@ -16,8 +16,10 @@ use crate::kube_ext::key::ObjectKey;
 
 /// How often a Vault that is down is asked: first, and at last.
 const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
-/// So many requests in a row that fail are no matter of single paths any more.
+/// So many requests in a row that fail within [`MEMORY`] of each other are no matter of single paths any more.
 const STREAK: u32 = 8;
+/// A failure that is longer ago than this is forgotten: one environment that is tried again and again is not all of them.
+const MEMORY: Duration = Duration::from_secs(5);
 /// Over how long those who waited come back.
 const SPREAD: Duration = Duration::from_secs(10);
 /// What the first one who comes back gets before the others follow.
@@ -45,6 +47,7 @@ struct State {
     /// Why nobody is asked; `None` while all is well.
     open: Option<String>,
     failures: u32,
+    failed: Option<Instant>,
     waiting: BTreeSet<ObjectKey>,
 }
 
@@ -62,7 +65,9 @@ impl Breaker {
     pub async fn failed(&self, may_be_all: bool, why: String, connection: &Connection) -> Result<(), VaultError> {
         let streak = {
             let mut state = self.state();
-            state.failures = state.failures.saturating_add(1);
+            let recent = state.failed.is_some_and(|failed| failed.elapsed() < MEMORY);
+            state.failures = if recent { state.failures.saturating_add(1) } else { 1 };
+            state.failed = Some(Instant::now());
             state.failures >= STREAK
         };
         if streak || (may_be_all && !self.is_well_after_all(connection).await) {
@@ -131,7 +136,7 @@ impl Breaker {
         let first = {
             let mut state = self.state();
             state.open = None;
-            state.failures = STREAK - 1;
+            (state.failures, state.failed) = (STREAK - 1, Some(Instant::now()));
             state.waiting.pop_first()
         };
         if let Some(first) = first {

@@ -21,7 +21,7 @@ fn every_right_is_used_and_nothing_is_used_that_is_no_right() {
     somebody_is_in_the_way(cluster, &project);
     let mut uses = Uses::default();
     uses.read(&cluster.audit_log());
-    uses.assert_are_the_rights();
+    uses.assert_are_the_rights(&[]);
 }
 
 /// One object of each kind that an environment consists of.

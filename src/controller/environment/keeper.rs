@@ -86,7 +86,6 @@ impl Keeper {
         before: Option<&Found>,
         asked: Option<&str>,
     ) -> Result<Found, VaultError> {
-        let now = Timestamp::now();
         let (policy, role) = match before.filter(|_| query.secrets_only) {
             Some(before) => (before.policy, before.role),
             None => self.access(place).await?,
@@ -99,6 +98,8 @@ impl Keeper {
         let mut secrets =
             before.filter(|_| query.secrets_only).map(|before| before.secrets.clone()).unwrap_or_default();
         secrets.extend(looked);
+        // What was looked at slowly is not old already.
+        let now = Timestamp::now();
         let at = before.filter(|_| query.secrets_only).map_or(now, |before| before.at);
         let (config, references, requested) = (query.config, query.references, asked.map(str::to_owned));
         Ok(Found { at, looked: now, requested, config, references, policy, role, secrets })

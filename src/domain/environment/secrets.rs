@@ -27,6 +27,9 @@ use crate::{
 /// after the first.
 const MISSING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
 
+/// After how long at the latest what failed in Vault is tried again, so that who mends something there sees it soon.
+pub(super) const TRIED_AGAIN: Duration = Duration::from_secs(20);
+
 /// How many variables stand in a sentence.
 const MOST_NAMES: usize = 8;
 
@@ -199,6 +202,7 @@ fn in_trouble(
 ) -> Result<Option<Step>, Hold> {
     let reason = if trouble.refused { Reason::VaultRefused } else { Reason::VaultUnavailable };
     let retry = !trouble.down;
+    findings.look_again = retry.then(|| later(snapshot.now, TRIED_AGAIN));
     let conditions = snapshot.environment.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let said = conditions.iter().find(|condition| condition.r#type == condition::SECRETS_READY);
     if had_all && said.is_some_and(|said| said.status != ConditionStatus::False) {

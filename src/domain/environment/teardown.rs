@@ -37,7 +37,10 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     match secrets::teardown(snapshot) {
         Ok(None) => {}
         Ok(Some(step)) => return step,
-        Err(hold) => return rest(snapshot, &hold, None),
+        Err(hold) => {
+            let again = snapshot.now.checked_add(secrets::TRIED_AGAIN).ok();
+            return rest(snapshot, &hold, again.filter(|_| hold.retry));
+        }
     }
     let name = naming::namespace(snapshot.project(), snapshot.name()).unwrap_or_default();
     let namespace = snapshot.child(&ChildId { kind: ChildKind::Namespace, name });

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{Finding, Input};
-use crate::api::{GateType, promotion::Evidence, revision::EffectiveConfiguration, version::Requires};
+use crate::api::{
+    GateType, PlatformEnvironment, SecretState, promotion::Evidence, revision::EffectiveConfiguration,
+    version::Requires,
+};
 
 const GATE: GateType = GateType::Completeness;
 
@@ -26,6 +29,17 @@ pub(super) fn evaluate(input: Input<'_>) -> Finding {
             .resting_on(evidence);
     };
     let missing = missing(requires, &proposal.config);
+    let empty = without_value(requires, &proposal.config, &input.target.environment);
+    if missing.is_empty() && !empty.is_empty() {
+        let message = format!(
+            "{} requires secrets that have no value in {}'s place in Vault: {}; status.secrets of {} says where each belongs",
+            version.name,
+            input.target.name(),
+            empty.join(", "),
+            input.target.name()
+        );
+        return Finding::pending(GATE, "SecretsMissing", message).resting_on(evidence);
+    }
     if missing.is_empty() {
         let message = format!("{} will have all that {} requires", input.target.name(), version.name);
         return Finding::passed(GATE, "Complete", message).resting_on(evidence);
@@ -38,6 +52,24 @@ pub(super) fn evaluate(input: Input<'_>) -> Finding {
         input.target.name()
     );
     Finding::pending(GATE, "Incomplete", message).resting_on(evidence)
+}
+
+/// The required secrets of which the target says that they have no value. Of one that it does not have yet nobody can say anything.
+fn without_value<'a>(
+    requires: &'a Requires,
+    config: &EffectiveConfiguration,
+    target: &PlatformEnvironment,
+) -> Vec<&'a str> {
+    let said = target.status.as_ref().map_or(&[][..], |status| &status.secrets);
+    let is_empty = |name: &&str| {
+        let will_be = config.variables.iter().find(|variable| variable.name == *name);
+        let Some(will_be) = will_be.and_then(|variable| variable.vault.as_ref()) else { return false };
+        said.iter().any(|secret| {
+            let same = secret.name == *name && secret.key == will_be.key;
+            same && secret.path.ends_with(&format!("/{}", will_be.path)) && secret.state == SecretState::Missing
+        })
+    };
+    requires.secrets.iter().map(String::as_str).filter(is_empty).collect()
 }
 
 /// What is required and not there, in words.

@@ -248,6 +248,26 @@ fn what_the_version_requires_must_be_there_afterwards() {
 }
 
 #[test]
+fn a_required_secret_without_a_value_in_vault_is_waited_for() {
+    let mut world = World::shop();
+    let requires = json!({"secrets": ["API_KEY"]});
+    world.version("v1.1.0").spec.requires = Some(serde_json::from_value(requires).unwrap());
+    world.configure("staging", &json!({"variables": [{"name": "API_KEY", "vault": {"path": "payments", "key": "k"}}]}));
+    let secret = |state: &str| {
+        let path = "pf/p/staging-1/payments";
+        vec![serde_json::from_value(json!({"name": "API_KEY", "path": path, "key": "k", "state": state})).unwrap()]
+    };
+    world.environments.get_mut("staging").unwrap().status.get_or_insert_default().secrets = secret("Missing");
+    to_staging(&mut world);
+    let gate = world.gate("p", "completeness");
+    assert_eq!(gate.state, GateState::Pending);
+    assert!(gate.message.contains("no value in staging's place in Vault: API_KEY"), "{}", gate.message);
+    world.environments.get_mut("staging").unwrap().status.get_or_insert_default().secrets = secret("Ready");
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v1.1.0");
+}
+
+#[test]
 fn a_degraded_source_is_waited_for() {
     let mut world = World::shop();
     world.report("dev", world.newest("dev").spec.revision, "Failed");
