@@ -161,7 +161,8 @@ pub enum SecretStrategy {
     Regenerate,
     /// No value: somebody puts one into the environment's own place in Vault.
     Placeholder,
-    /// The project's shared secret of the same path and key, which the environment may read and nobody copies.
+    /// The project's shared secret of the same path and key, which the environment may read and nobody copies. Environments of class
+    /// Production share among themselves, and all others do.
     Reference,
     /// The base's value. Only where the platform team allows the operator to read secrets.
     Copy,
@@ -246,7 +247,7 @@ pub struct PlatformEnvironmentStatus {
     pub vault: Option<VaultLocation>,
     /// The secrets that variables refer to, by variable: never a value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 512))]
     pub secrets: Vec<SecretStatus>,
     /// The isolation that applies: the class's preset, refined by spec.isolation.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -96,6 +96,7 @@ fn lists(help: &str, flag: &str) -> bool {
 fn every_command_exists() {
     let kubectl = Toolbox::from_env().unwrap().kubectl().unwrap().display().to_string();
     let installer = Toolbox::from_env().unwrap().helm().unwrap().display().to_string();
+    let bao = Toolbox::from_env().unwrap().openbao().unwrap().display().to_string();
     let (operator, plugin) = (env!("CARGO_BIN_EXE_environment-manager"), env!("CARGO_BIN_EXE_kubectl-penv"));
     let demo = std::fs::read_to_string(root().join("devcluster/src/bin/demo/main.rs")).unwrap();
     let mut helps = Helps::default();
@@ -114,6 +115,10 @@ fn every_command_exists() {
                 kubectl_help(&mut helps, &kubectl, &[verb, second])
             }
             ("kubectl", _) => kubectl_help(&mut helps, &kubectl, &[verb]),
+            ("bao", "auth" | "kv" | "policy" | "secrets") => {
+                helps.of(&bao, &[verb, second, "-help"]).map(ToOwned::to_owned)
+            }
+            ("bao", _) => helps.of(&bao, &[verb, "-help"]).map(ToOwned::to_owned),
             ("helm", _) => helps.of(&installer, &[verb, "--help"]).map(ToOwned::to_owned),
             ("environment-manager", _) => helps.of(operator, &[verb, "--help"]).map(ToOwned::to_owned),
             ("cargo", "build" | "test" | "bench" | "install") => {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Digest, SecretStrategy, VaultLocation},
+    api::{Digest, EnvironmentClass, SecretStrategy, VaultLocation},
     domain::canonical,
 };
 
@@ -122,10 +122,11 @@ impl Place {
         format!("{}/{relative}", self.prefix())
     }
 
-    /// The path of a secret that environments of the project share.
+    /// The path of a secret that environments of the project share: those of Production among themselves, and all others.
     #[must_use]
-    pub fn shared(&self, relative: &str) -> String {
-        format!("{PREFIX}/{}/shared/{relative}", self.project)
+    pub fn shared(&self, class: EnvironmentClass, relative: &str) -> String {
+        let area = if class == EnvironmentClass::Production { "shared-production" } else { "shared" };
+        format!("{PREFIX}/{}/{area}/{relative}", self.project)
     }
 
     /// As the status says it.

@@ -141,10 +141,15 @@ impl Rules<'_> {
     }
 
     fn path(&self, reference: &Reference, strategy: Option<SecretStrategy>) -> String {
-        match strategy {
-            Some(SecretStrategy::Reference) => self.place.shared(&reference.path),
-            _ => self.place.path(&reference.path),
+        if strategy != Some(SecretStrategy::Reference) {
+            return self.place.path(&reference.path);
         }
+        // It is on the base's side of Production's border, and stays there when the base is gone.
+        let before = self.said.iter().find(|said| said.name == reference.name && said.strategy == strategy);
+        let sides = [EnvironmentClass::Production, EnvironmentClass::Staging];
+        let mut both = sides.map(|side| self.place.shared(side, &reference.path)).into_iter();
+        let own = self.place.shared(self.base.map_or(self.spec.class, |base| base.class), &reference.path);
+        both.find(|path| before.is_some_and(|said| said.path == *path)).unwrap_or(own)
     }
 
     /// The paths below the mount that have to be looked at to say anything about these references.

@@ -197,6 +197,15 @@ fn nothing_is_shared_across_productions_border_unless_a_rule_says_so() {
         world.settle();
         assert_ready(&world);
     }
+    let mut among = clone_with(&json!({"secrets": "Reference"}), "Production");
+    among.vault.base.as_mut().unwrap().class = EnvironmentClass::Production;
+    among.vault.secrets.insert("pf/pf-872/shared-production/payments".to_owned(), ["api_key".to_owned()].into());
+    among.settle();
+    assert_ready(&among);
+    among.vault.base = None;
+    among.vault.found = None;
+    among.settle();
+    assert_ready(&among);
     let mut back = clone_with(&json!({"secrets": "Reference"}), "Staging");
     back.vault.base.as_mut().unwrap().class = EnvironmentClass::Production;
     back.settle();
