@@ -15,6 +15,8 @@ fn access_ends_first_in_the_order_that_is_promised_and_a_live_token_is_dead() {
     let (prefix, role) = (place(&dev).prefix, place(&dev).role);
     world.put(&format!("{prefix}/deep/er/secret"), "a", "1");
     world.put(&format!("{prefix}/extra"), "b", "2");
+    // Somebody has a name for it that means something else in an address.
+    world.put(&format!("{prefix}/what now? 100%"), "c", "3");
     dev.annotate("platform.puraify.app/look-into-vault", "1");
     dev.wait_ready();
     let jwt = world.jwt(&dev);
@@ -39,7 +41,7 @@ fn access_ends_first_in_the_order_that_is_promised_and_a_live_token_is_dead() {
     assert_eq!(deletions[0], format!("auth/kubernetes/role/{role}"));
     assert_eq!(deletions[1], format!("sys/policies/acl/{role}"));
     assert!(deletions[2..].iter().all(|path| path.starts_with(&format!("kv/metadata/{prefix}/"))));
-    assert_eq!(deletions.len(), 4);
+    assert_eq!(deletions.len(), 5);
 
     // A later one of the same name has a place of its own.
     let again = project.environment("dev").create();

@@ -3,7 +3,7 @@
 //! What goes wrong here stops nothing else: it becomes a [`Trouble`] that the plan reports.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use kube::{Api, Client};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::{EnvironmentController, Live, Thing, base_of};
@@ -165,8 +166,8 @@ impl Keeper {
         &self,
         place: &Place,
         path: &str,
-        generate: &std::collections::BTreeSet<String>,
-        copy: &std::collections::BTreeSet<String>,
+        generate: &BTreeSet<String>,
+        copy: &BTreeSet<String>,
         from: Option<&str>,
     ) -> Result<(), VaultError> {
         let mut values: Vec<(String, SecretValue)> = vec![];
@@ -206,10 +207,10 @@ impl Keeper {
                 let names = self.vault.list(&format!("{metadata}{folder}")).await?;
                 let (below, secrets): (Vec<String>, Vec<String>) =
                     names.into_iter().partition(|name| name.ends_with('/'));
-                deeper.extend(below.into_iter().map(|name| format!("{folder}{name}")));
+                deeper.extend(below.iter().map(|name| format!("{folder}{}", encoded(name))));
                 stream::iter(secrets)
                     .map(|name| {
-                        let path = format!("{metadata}{folder}{name}");
+                        let path = format!("{metadata}{folder}{}", encoded(&name));
                         async move { self.vault.delete(&path).await }
                     })
                     .buffer_unordered(AT_A_TIME)
@@ -253,15 +254,16 @@ impl Keeper {
 
     /// Takes away the access of environments that are gone: policies that carry our mark, and their roles. Values stay: an environment
     /// that seems to be gone may come back from a backup.
-    async fn sweep(&self, client: &Client, is_known: impl Fn(&Place) -> bool) -> Result<usize, VaultError> {
+    async fn sweep(&self, client: &Client, roles: &BTreeSet<String>) -> Result<usize, VaultError> {
         let mut removed = 0;
         for name in self.vault.list("sys/policies/acl").await? {
-            if !name.starts_with(&format!("{PREFIX}-")) {
+            // Those of environments that are there need not be read.
+            if !name.starts_with(&format!("{PREFIX}-")) || roles.contains(&name) {
                 continue;
             }
             let Some(policy) = self.vault.read(&policy_path(&name)).await? else { continue };
             let place = policy["policy"].as_str().and_then(|text| Place::of_policy(text, &self.settings));
-            let Some(place) = place.filter(|place| place.role() == name && !is_known(place)) else { continue };
+            let Some(place) = place.filter(|place| place.role() == name) else { continue };
             let api: Api<PlatformEnvironment> = Api::namespaced(client.clone(), &place.project);
             let live = api.get_metadata_opt(&place.environment).await;
             // The cache may be behind; and who cannot be asked may well be there.
@@ -352,11 +354,11 @@ impl EnvironmentController {
 
     async fn sweep_now_and_then(&self, keeper: &Keeper) {
         loop {
-            let is_known = |place: &Place| {
-                let key = ObjectKey::new(place.project.as_str(), place.environment.as_str());
-                self.world.environments.valid(&key).is_some_and(|found| found.metadata.uid.as_ref() == Some(&place.uid))
-            };
-            let pause = match keeper.sweep(self.executor.client(), is_known).await {
+            let mut roles = BTreeSet::new();
+            self.world.environments.for_each(|key, held| {
+                roles.insert(Place::of(&key.namespace, &key.name, &held.stamp.uid.to_string()).role());
+            });
+            let pause = match keeper.sweep(self.executor.client(), &roles).await {
                 Ok(_) => keeper.settings.check_interval,
                 Err(error) => {
                     tracing::warn!("cannot look for what environments that are gone left in Vault: it {error}");
@@ -366,6 +368,12 @@ impl EnvironmentController {
             tokio::time::sleep(pause).await;
         }
     }
+}
+
+/// Names that people gave their secrets may hold anything; a slash at the end of a folder's stays.
+fn encoded(name: &str) -> String {
+    const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'/');
+    utf8_percent_encode(name, PLAIN).to_string()
 }
 
 fn policy_path(name: &str) -> String {
