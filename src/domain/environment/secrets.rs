@@ -135,9 +135,13 @@ fn usable<'a>(
     if snapshot.now >= next_check(snapshot, found, settings) {
         return Look::Anew;
     }
-    let missing = status.into_iter().filter(|secret| secret.state == SecretState::Missing).map(|secret| secret.path);
+    // What is missing may have come, and so may what it is made of.
+    let is_missing = |reference: &&Reference| {
+        status.iter().any(|secret| secret.name == reference.name && secret.state == SecretState::Missing)
+    };
+    let missing: Vec<Reference> = found.references.iter().filter(is_missing).cloned().collect();
     let query = query(rules, config, found.references.clone());
-    Look::Again(Query { paths: missing.collect(), secrets_only: true, ..query })
+    Look::Again(Query { paths: rules.paths(&missing), secrets_only: true, ..query })
 }
 
 fn query(rules: &Rules<'_>, config: Digest, references: Vec<Reference>) -> Query {

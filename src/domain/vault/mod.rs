@@ -295,9 +295,10 @@ pub struct Trouble {
 /// The policy that the operator itself needs, and nothing more.
 ///
 /// On values it has `create` alone: with that it can make a secret that is not there, and neither read nor change one.
-/// Who may write policies and roles can give itself access to anything below [`PREFIX`]; the policy's names keep it from anything
-/// else, so keep other teams' secrets in another mount, and have Vault's audit log watched for roles that are not bound to
-/// an environment's namespace.
+///
+/// Vault cannot look into the text of a policy: who may write policies and log-in roles can give themselves any access. Whoever has
+/// the operator's login has, by a detour, the whole namespace of Vault. So give the operator a namespace of its own where Vault has
+/// them, and have the audit log watched for roles that are not bound to an environment's namespace.
 #[must_use]
 pub fn operator_policy(settings: &VaultSettings) -> String {
     let VaultSettings { mount, auth_path, password_policy, .. } = settings;

@@ -223,8 +223,10 @@ impl Rules<'_> {
             // There is nothing to copy yet.
             return None;
         }
-        let rest: BTreeSet<String> =
-            base.into_iter().filter(|key| !generate.contains(key) && !copy.contains(key)).collect();
+        // Which of the base's keys a variable names has a strategy of its own: a placeholder stays empty.
+        let named =
+            |key: &String| found.references.iter().any(|reference| reference.path == path && reference.key == *key);
+        let rest: BTreeSet<String> = base.into_iter().filter(|key| !named(key)).collect();
         if generate.is_empty() {
             copy.extend(rest);
         } else {

@@ -165,6 +165,43 @@ fn a_placeholder_waits_for_somebody_and_names_what_is_missing() {
 }
 
 #[test]
+fn a_placeholder_beside_another_key_of_the_same_secret_stays_empty() {
+    for (strategy, allowed) in [("Regenerate", false), ("Copy", true)] {
+        let keys = json!([{"name": "WEBHOOK", "strategy": "Placeholder"}]);
+        let mut world = clone_with(&json!({"secrets": strategy, "secretKeys": keys}), "Staging");
+        world.settings.vault.as_mut().unwrap().allow_copy = allowed;
+        let hook = Variable { name: "WEBHOOK".to_owned(), ..api_key("webhook") };
+        world.environment().spec.config.variables.push(hook);
+        world.settle();
+        assert_eq!(world.vault.secrets[&own_path()], ["api_key".to_owned()].into(), "{strategy}");
+        assert!(message(&world).contains("WEBHOOK") && !message(&world).contains("API_KEY"), "{}", message(&world));
+    }
+}
+
+#[test]
+fn a_copy_is_made_as_soon_as_there_is_something_to_copy() {
+    let mut world = clone_with(&json!({"secrets": "Copy"}), "Staging");
+    world.settings.vault.as_mut().unwrap().allow_copy = true;
+    let base = world.vault.base.clone().unwrap().place.path("payments");
+    let keys = world.vault.secrets.remove(&base).unwrap();
+    let rest = world.settle().unwrap();
+    // What was found is remembered, and only what is missing is looked for again.
+    let latest = world.revisions[&RevisionNumber::FIRST].spec.clone();
+    let references = crate::domain::vault::secrets::references(&latest.config);
+    let query = Query {
+        config: latest.config_digest,
+        references,
+        paths: [base.clone(), own_path()].into(),
+        secrets_only: false,
+    };
+    world.vault.found = Some(world.vault.look(query, None, world.environment.as_ref().unwrap(), world.now));
+    world.vault.secrets.insert(base, keys);
+    world.now = rest.wake.unwrap();
+    world.settle();
+    assert!(world.vault.secrets.contains_key(&own_path()));
+}
+
+#[test]
 fn a_reference_reads_the_shared_secret_and_no_other_and_copies_nothing() {
     let mut world = clone_with(&json!({"secrets": "Reference"}), "Staging");
     world.vault.secrets.insert("pf/pf-872/shared/payments".to_owned(), ["api_key".to_owned()].into());
