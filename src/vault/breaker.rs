@@ -45,7 +45,7 @@ pub(super) struct Breaker {
 #[derive(Debug, Default)]
 struct State {
     /// Why nobody is asked; `None` while all is well.
-    open: Option<String>,
+    open: Option<VaultError>,
     failures: u32,
     failed: Option<Instant>,
     waiting: BTreeSet<ObjectKey>,
@@ -54,7 +54,7 @@ struct State {
 impl Breaker {
     /// Whether Vault may be asked.
     pub fn allows(&self) -> Result<(), VaultError> {
-        self.state().open.clone().map_or(Ok(()), |why| Err(VaultError::Down(why)))
+        self.state().open.clone().map_or(Ok(()), Err)
     }
 
     pub fn succeeded(&self) {
@@ -62,7 +62,7 @@ impl Breaker {
     }
 
     /// A request failed. An error says that Vault as a whole is down, and that nobody is asked from now on.
-    pub async fn failed(&self, may_be_all: bool, why: String, connection: &Connection) -> Result<(), VaultError> {
+    pub async fn failed(&self, error: &VaultError, why: String, connection: &Connection) -> Result<(), VaultError> {
         let streak = {
             let mut state = self.state();
             let recent = state.failed.is_some_and(|failed| failed.elapsed() < MEMORY);
@@ -70,9 +70,10 @@ impl Breaker {
             state.failed = Some(Instant::now());
             state.failures >= STREAK
         };
-        if streak || (may_be_all && !self.is_well_after_all(connection).await) {
-            self.open(why.clone());
-            return Err(VaultError::Down(why));
+        if streak || (error.may_be_all() && !self.is_well_after_all(connection).await) {
+            let down = VaultError::Down { why, refused: error.is_refusal() };
+            self.open(down.clone());
+            return Err(down);
         }
         Ok(())
     }
@@ -90,11 +91,11 @@ impl Breaker {
         connection.is_well().await
     }
 
-    fn open(&self, why: String) {
+    fn open(&self, down: VaultError) {
         let mut state = self.state();
         if state.open.is_none() {
-            tracing::warn!("{why}; it is asked now and then until it is back");
-            state.open = Some(why);
+            tracing::warn!("{down}; it is asked now and then until it is back");
+            state.open = Some(down);
             drop(state);
             self.changed.notify_one();
         }

@@ -69,11 +69,22 @@ pub enum VaultError {
     #[error("does not take the request ({0})")]
     Invalid(u16),
     /// Nobody is asked at present: it was down a moment ago.
-    #[error("{0}")]
-    Down(String),
+    #[error("{why}")]
+    Down {
+        /// What was said last.
+        why: String,
+        /// It answers, and refuses everything.
+        refused: bool,
+    },
 }
 
 impl VaultError {
+    /// Whether only a person can mend it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Denied | Self::Invalid(_) | Self::Login(_) | Self::Down { refused: true, .. })
+    }
+
     /// Whether that may be Vault as a whole.
     fn may_be_all(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Sealed | Self::Throttled | Self::Server(_))
@@ -211,7 +222,7 @@ impl Vault {
             Err(error) => {
                 // Whether it is this one path or Vault as a whole is found out by one, for all.
                 let why = format!("Vault at {} {error}", self.address());
-                self.breaker.failed(error.may_be_all(), why, &self.connection).await?;
+                self.breaker.failed(error, why, &self.connection).await?;
             }
         }
         answered
@@ -261,7 +272,7 @@ fn outcome(answered: &Result<Option<Answer>, VaultError>) -> &'static str {
         Err(VaultError::Login(_) | VaultError::Credentials(_)) => "login",
         Err(VaultError::Denied) => "denied",
         Err(VaultError::Invalid(_)) => "invalid",
-        Err(VaultError::Down(_)) => "down",
+        Err(VaultError::Down { .. }) => "down",
     }
 }
 

@@ -148,7 +148,7 @@ async fn a_vault_that_is_down_is_asked_by_one_for_all() {
         let answers: Vec<_> =
             futures::StreamExt::collect(futures::StreamExt::buffered(futures::stream::iter(all), 16)).await;
         assert!(answers.iter().all(Result::is_err));
-        assert!(matches!(answers.last().unwrap(), Err(VaultError::Down(_))));
+        assert!(matches!(answers.last().unwrap(), Err(VaultError::Down { refused: false, .. })));
         let asked = script.asked.load(Ordering::SeqCst) + script.probes.load(Ordering::SeqCst);
         assert!(asked <= 20, "{asked} requests of 200");
     }
@@ -163,6 +163,7 @@ async fn refusals_in_a_row_stop_the_asking_too_and_one_tries_first_when_it_is_ov
     }
     let asked = script.asked.load(Ordering::SeqCst);
     assert!(asked <= 20, "{asked} requests of 50");
+    assert!(vault.read("path").await.unwrap_err().is_refusal(), "it is said that Vault refuses, not that it is away");
     let keys: Vec<ObjectKey> = (0..30).map(|number| ObjectKey::new("p", format!("e-{number}"))).collect();
     assert!(keys.iter().all(|key| vault.wait(key.clone()) == Waiting::Registered));
     script.status.store(200, Ordering::SeqCst);

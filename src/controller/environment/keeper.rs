@@ -226,17 +226,18 @@ impl Keeper {
     fn trouble(&self, key: &ObjectKey, what: &str, error: &VaultError) -> Trouble {
         let address = self.vault.address();
         let told = |remedy: &str| format!("Vault at {address} {error} when the operator wants to {what}{remedy}");
-        let refused = matches!(error, VaultError::Denied | VaultError::Invalid(_) | VaultError::Login(_));
+        let refused = error.is_refusal();
         let message = match error {
-            VaultError::Down(why) => {
+            VaultError::Down { why, .. } => {
                 if self.vault.wait(key.clone()) == Waiting::IsBack {
                     self.trigger.now(key.clone());
                 }
-                return Trouble {
-                    down: true,
-                    refused: false,
-                    message: format!("{why}. It goes on by itself when Vault is back"),
+                let remedy = if refused {
+                    "Write the policy that `environment-manager vault-policy` prints, and see to the operator's role and the mounts. It goes on by itself then"
+                } else {
+                    "It goes on by itself when Vault is back"
                 };
+                return Trouble { down: true, refused, message: format!("{why}. {remedy}") };
             }
             VaultError::Denied => told(
                 ". Write the policy that `environment-manager vault-policy` prints, and give it to the operator's role",
