@@ -17,7 +17,7 @@ use crate::kube_ext::key::ObjectKey;
 /// How often a Vault that is down is asked: first, and at last.
 const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// So many requests in a row that fail within [`MEMORY`] of each other are no matter of single paths any more.
-const STREAK: u32 = 8;
+const STREAK: u32 = 16;
 /// A failure that is longer ago than this is forgotten: one environment that is tried again and again is not all of them.
 const MEMORY: Duration = Duration::from_secs(5);
 /// Over how long those who waited come back.
@@ -132,12 +132,13 @@ impl Breaker {
         }
     }
 
-    /// Lets one of those who wait try. If it fails, Vault is down as before.
+    /// Lets one of those who wait try. If Vault does not answer it, Vault is down as before.
     async fn try_one(&self, wake: &impl Fn(ObjectKey, Duration)) {
         let first = {
             let mut state = self.state();
             state.open = None;
-            (state.failures, state.failed) = (STREAK - 1, Some(Instant::now()));
+            // It may be refused for reasons of its own: that keeps nobody else away.
+            state.failures = 0;
             state.waiting.pop_first()
         };
         if let Some(first) = first {

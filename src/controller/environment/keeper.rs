@@ -184,6 +184,10 @@ impl Keeper {
                 name: &place.uid,
             };
             values.extend(self.vault.values(&access, copy).await?);
+            // One that is gone by now, or is no text: a secret that lacks it could not be mended.
+            if !copy.iter().all(|key| values.iter().any(|(found, _)| found == key)) {
+                return Err(VaultError::Invalid(404));
+            }
         }
         match self.vault.create(&self.settings.mount, path, values).await {
             // Refused because it is there by now: with a 403, since there it would be a change; or by the check for the first version.

@@ -129,9 +129,11 @@ impl Rules<'_> {
         (strategy == SecretStrategy::Copy && !self.allow_copy).then(|| Forbidden::Copy { name: name.to_owned() })
     }
 
-    /// What was accepted once goes on: the base may be gone by now.
+    /// What was accepted and is there goes on: the base may be gone by now. What is not there yet is judged anew each time: the
+    /// base may be another environment of the same name, and of another class.
     fn was_accepted(&self, name: &str, strategy: SecretStrategy) -> bool {
-        self.said.iter().any(|said| said.name == name && said.strategy == Some(strategy))
+        let same = |said: &&SecretStatus| said.name == name && said.strategy == Some(strategy);
+        self.said.iter().filter(same).any(|said| said.state == SecretState::Ready)
     }
 
     /// Whether a value was there at some time. What was there and is gone was taken away, and is not made anew.

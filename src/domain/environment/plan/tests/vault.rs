@@ -165,6 +165,22 @@ fn a_placeholder_waits_for_somebody_and_names_what_is_missing() {
 }
 
 #[test]
+fn a_copy_that_waits_is_judged_anew_when_its_base_is_another_environment_by_now() {
+    let mut world = clone_with(&json!({"secrets": "Copy"}), "Development");
+    world.settings.vault.as_mut().unwrap().allow_copy = true;
+    let base = world.vault.base.clone().unwrap().place.path("payments");
+    let keys = world.vault.secrets.remove(&base).unwrap();
+    world.settle();
+    let place = Place::of("pf-872", "dev", "22222222-production");
+    world.vault.secrets.insert(place.path("payments"), keys);
+    world.vault.base = Some(BaseSecrets { class: EnvironmentClass::Production, place });
+    world.vault.found = None;
+    world.settle();
+    assert!(!world.vault.secrets.contains_key(&own_path()), "nothing of Production's comes here");
+    assert!(message(&world).contains("nothing is shared between Production and other classes"), "{}", message(&world));
+}
+
+#[test]
 fn a_placeholder_beside_another_key_of_the_same_secret_stays_empty() {
     for (strategy, allowed) in [("Regenerate", false), ("Copy", true)] {
         let keys = json!([{"name": "WEBHOOK", "strategy": "Placeholder"}]);
