@@ -55,8 +55,18 @@ pub(super) struct Token {
 /// The operator's session.
 pub(super) struct Session {
     login: Login,
-    token: Mutex<Option<Arc<Token>>>,
+    held: Mutex<Held>,
 }
+
+/// What the last login came to.
+#[derive(Default)]
+struct Held {
+    token: Option<Arc<Token>>,
+    failed: Option<(Instant, VaultError)>,
+}
+
+/// For how long a login that failed is not tried again: those who waited for it have its answer.
+const FAILED_LOGIN: Duration = Duration::from_secs(1);
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,33 +76,38 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     pub fn new(login: Login) -> Self {
-        Self { login, token: Mutex::default() }
+        Self { login, held: Mutex::default() }
     }
 
     /// A token that is good. One asks for it, the others wait.
     pub async fn token(&self, connection: &Connection) -> Result<Arc<Token>, VaultError> {
-        let mut held = self.token.lock().await;
+        let mut held = self.held.lock().await;
         let now = Instant::now();
-        let good = held.clone().filter(|token| token.ends.is_none_or(|ends| now < ends));
-        let token = match good {
+        if let Some((_, error)) = held.failed.clone().filter(|(at, _)| at.elapsed() < FAILED_LOGIN) {
+            return Err(error);
+        }
+        let good = held.token.clone().filter(|token| token.ends.is_none_or(|ends| now < ends));
+        let renewed = match good {
             Some(token) if token.renew_at.is_none_or(|due| now < due) => return Ok(token),
-            Some(token) => match renew(connection, &token).await {
-                Some(renewed) => renewed,
-                None => self.log_in(connection).await?,
-            },
-            None => self.log_in(connection).await?,
+            Some(token) => renew(connection, &token).await,
+            None => None,
         };
-        let token = Arc::new(token);
-        *held = Some(token.clone());
-        Ok(token)
+        let made = match renewed {
+            Some(token) => Ok(token),
+            None => self.log_in(connection).await,
+        };
+        let made = made.map(Arc::new);
+        held.failed = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        held.token = made.as_ref().ok().cloned();
+        made
     }
 
     /// This token was refused: the next one who asks logs in anew.
     pub fn forget(&self, token: &Arc<Token>) {
-        if let Ok(mut held) = self.token.try_lock()
-            && held.as_ref().is_some_and(|current| Arc::ptr_eq(current, token))
+        if let Ok(mut held) = self.held.try_lock()
+            && held.token.as_ref().is_some_and(|current| Arc::ptr_eq(current, token))
         {
-            *held = None;
+            held.token = None;
         }
     }
 

@@ -204,6 +204,29 @@ async fn all_share_one_login() {
 }
 
 #[tokio::test]
+async fn those_who_wait_for_a_login_that_fails_have_its_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let jwt = tempfile::NamedTempFile::new().unwrap();
+    let login = Login::Kubernetes { path: "k".to_owned(), role: "x".to_owned(), token: jwt.path().to_owned() };
+    // It accepts and never answers.
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let counted = accepted.clone();
+    let server = tokio::spawn(async move {
+        let mut kept = vec![];
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            kept.push(stream);
+        }
+    });
+    let vault = Vault::new(&Access { address, namespace: String::new(), ca: None, login }, Arc::default()).unwrap();
+    let answers = futures::future::join_all((0..16).map(|_| vault.read("x"))).await;
+    assert!(answers.iter().all(Result::is_err));
+    server.abort();
+    assert!(accepted.load(Ordering::SeqCst) <= 3, "a login, and a look whether it is well; not one for each who waits");
+}
+
+#[tokio::test]
 async fn nobody_there_and_no_file_to_log_in_with_are_said() {
     let jwt = PathBuf::from("/no/such/token");
     let login = Login::Kubernetes { path: "kubernetes".to_owned(), role: "x".to_owned(), token: jwt };
