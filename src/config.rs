@@ -199,6 +199,7 @@ impl RunConfig {
             allowed_cluster_roles: self.allowed_cluster_roles.iter().filter(|role| !role.is_empty()).cloned().collect(),
             gateways: self.gateways.iter().map(|gateway| (gateway.name.clone(), gateway.namespace.clone())).collect(),
             vault,
+            abandon_vault: self.vault.vault_abandon,
         }
     }
 

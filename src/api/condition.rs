@@ -118,6 +118,8 @@ pub enum Reason {
     VaultUnavailable,
     /// Vault refuses what the operator asks.
     VaultRefused,
+    /// The environment has a place in Vault, and the operator is not configured for Vault any more.
+    VaultNotConfigured,
     /// Revisions name the version that somebody is deleting.
     InUse,
     /// A validation that is demanded has not passed.
@@ -154,6 +156,7 @@ impl Reason {
             Self::SecretsMissing => "SecretsMissing",
             Self::VaultUnavailable => "VaultUnavailable",
             Self::VaultRefused => "VaultRefused",
+            Self::VaultNotConfigured => "VaultNotConfigured",
             Self::InUse => "InUse",
             Self::ValidationMissing => "ValidationMissing",
             Self::OperatorDefect => "OperatorDefect",

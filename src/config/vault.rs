@@ -166,6 +166,11 @@ pub struct VaultConfig {
     )]
     pub vault_across_production: Vec<Shared>,
 
+    /// The Vault that was used before is gone for good: let environments go although they have a place there. Without it they wait until
+    /// there is an address again, since whoever could log in still can
+    #[arg(long, env = "ENVIRONMENT_MANAGER_VAULT_ABANDON", conflicts_with = "vault_address", help_heading = "Vault")]
+    pub vault_abandon: bool,
+
     /// Who brings secrets into the namespaces of environments. auto: whichever is installed when the operator starts, if one is
     #[arg(
         long,

@@ -42,7 +42,7 @@ use world::World;
 /// Runs the operator until SIGTERM or SIGINT.
 pub async fn run(config: RunConfig) -> Result<(), RunError> {
     let mut process = Process::new(config).await?;
-    let vault = vault::connect(&process).await?;
+    let vault = vault::connect(&mut process).await?;
     add_controllers(&mut process, vault);
     process.run().await
 }

@@ -82,6 +82,9 @@ pub enum RunError {
     /// The chart's admission policies do not hold any more. The process has stopped writing; a restart waits until they do.
     #[error("{0}; nothing is written until the chart's admission policies hold again")]
     Unguarded(String),
+    /// The process was put together for something that is not so any more. A restart puts it together anew.
+    #[error("{0}; a restart takes it up")]
+    Outdated(String),
     /// A part of the process ended while the others needed it. A restart is the remedy.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
@@ -112,6 +115,8 @@ pub struct Process {
     leading: watch::Sender<bool>,
     election: JoinSet<Result<(), Lost>>,
     guarding: JoinSet<String>,
+    /// End when the process has to be put together anew, and say why.
+    outdated: JoinSet<String>,
     stop_election: CancellationToken,
     controllers: Tasks,
     stop_controllers: CancellationToken,
@@ -143,6 +148,7 @@ impl Process {
             leading: watch::Sender::new(false),
             election: JoinSet::new(),
             guarding: JoinSet::new(),
+            outdated: JoinSet::new(),
             stop_election: CancellationToken::new(),
             controllers: Tasks::new(),
             stop_controllers: CancellationToken::new(),
@@ -212,6 +218,11 @@ impl Process {
         });
     }
 
+    /// Ends the process, in order, when this ends: it says what is not any more as it was when the process was put together.
+    pub fn end_when(&mut self, outdated: impl Future<Output = String> + Send + 'static) {
+        self.outdated.spawn(outdated);
+    }
+
     /// Publishes what controllers tell, until they have ended and all is told.
     pub fn publish(&mut self, publisher: impl Future<Output = ()> + Send + 'static) {
         self.publishers.spawn(publisher);
@@ -258,6 +269,9 @@ impl Process {
                 Some(ended) = self.election.join_next() => return Err(lost(ended)),
                 Some(missing) = self.guarding.join_next() => {
                     return Err(missing.map_or_else(RunError::Failed, RunError::Unguarded));
+                }
+                Some(changed) = self.outdated.join_next() => {
+                    return Err(changed.map_or_else(RunError::Failed, RunError::Outdated));
                 }
                 () = &mut prepared, if !prepared.is_terminated() => {
                     info!("ready; taking part in the election of a leader");

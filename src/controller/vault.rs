@@ -18,6 +18,8 @@ use crate::{
 
 /// After a failed question to the API server.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How often to look whether another secrets operator is installed by now.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// A Vault, and how it is used.
 pub(super) struct Connected {
@@ -26,8 +28,9 @@ pub(super) struct Connected {
 }
 
 /// `None` where Vault is not used. Does not ask Vault itself: one that is down at the start is as one that is down later.
-pub(super) async fn connect(process: &Process) -> Result<Option<Connected>, RunError> {
-    let config = &process.config.vault;
+pub(super) async fn connect(process: &mut Process) -> Result<Option<Connected>, RunError> {
+    let config = process.config.clone();
+    let config = &config.vault;
     let Some(access) = config.access() else { return Ok(None) };
     let vault = Arc::new(Vault::new(&access, process.metrics.clone())?);
     let ca = match &access.ca {
@@ -39,24 +42,51 @@ pub(super) async fn connect(process: &Process) -> Result<Option<Connected>, RunE
         Bringer::None => SecretsOperator::None,
         Bringer::ExternalSecrets => config.external_secrets(),
         Bringer::VaultSecrets => SecretsOperator::VaultSecrets,
-        Bringer::Auto => installed(&process.client, [config.external_secrets(), SecretsOperator::VaultSecrets]).await,
+        Bringer::Auto => {
+            let candidates = [config.external_secrets(), SecretsOperator::VaultSecrets];
+            let operator = installed(&process.client, &candidates).await;
+            process.end_when(until_other(process.client.clone(), candidates, operator.clone()));
+            operator
+        }
     };
-    match &operator {
-        SecretsOperator::None => info!("no secrets operator: applications ask Vault themselves"),
-        SecretsOperator::ExternalSecrets(..) => info!("External Secrets brings secrets into namespaces"),
-        SecretsOperator::VaultSecrets => info!("the Vault Secrets Operator brings secrets into namespaces"),
-    }
+    info!("secrets operator: {}", name(&operator));
     Ok(Some(Connected { vault, settings: config.settings(ca, operator) }))
 }
 
+fn name(operator: &SecretsOperator) -> &'static str {
+    match operator {
+        SecretsOperator::None => "none; applications ask Vault themselves",
+        SecretsOperator::ExternalSecrets(..) => "External Secrets",
+        SecretsOperator::VaultSecrets => "Vault Secrets Operator",
+    }
+}
+
 /// The first of these whose kinds are all served.
-async fn installed<const N: usize>(client: &Client, candidates: [SecretsOperator; N]) -> SecretsOperator {
+async fn installed(client: &Client, candidates: &[SecretsOperator]) -> SecretsOperator {
     for candidate in candidates {
-        if is_served(client, &candidate).await {
-            return candidate;
+        if is_served(client, candidate).await {
+            return candidate.clone();
         }
     }
     SecretsOperator::None
+}
+
+/// Ends when another secrets operator is the first one that is installed: not before two looks in a row have found that, since its
+/// kinds come one after the other.
+async fn until_other<const N: usize>(
+    client: Client,
+    candidates: [SecretsOperator; N],
+    operator: SecretsOperator,
+) -> String {
+    let mut before = operator.clone();
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let now = installed(&client, &candidates).await;
+        if now != operator && now == before {
+            return format!("the secrets operator was {} and is {}", name(&operator), name(&now));
+        }
+        before = now;
+    }
 }
 
 async fn is_served(client: &Client, operator: &SecretsOperator) -> bool {

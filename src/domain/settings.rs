@@ -19,4 +19,6 @@ pub struct Settings {
     pub gateways: BTreeMap<String, String>,
     /// How Vault is used; `None` where it is not.
     pub vault: Option<VaultSettings>,
+    /// Whether places in Vault are given up where Vault is not used any more.
+    pub abandon_vault: bool,
 }

@@ -52,9 +52,46 @@ fn external_secrets_gets_a_store_and_one_object_for_each_path() {
 }
 
 #[test]
+fn access_ends_although_a_secrets_operator_does_not_let_its_object_go_and_it_is_said_what_holds() {
+    let world = World::shared();
+    let project = world.project("held");
+    let dev = project.environment("dev").secret("A", "a", "k").create();
+    let place = place(&dev);
+    world.put(&format!("{}/a", place.prefix), "k", "x");
+    dev.annotate("platform.puraify.app/look-into-vault", "1");
+    dev.wait_ready();
+    let name = dev.live()["status"]["secrets"][0]["secret"].as_str().unwrap().to_owned();
+    let namespace = dev.namespace();
+    let finalizers = |value: &str| {
+        let patch = format!(r#"{{"metadata": {{"finalizers": {value}}}}}"#);
+        let args = ["patch", "externalsecret", &name, "--namespace", &namespace, "--type=merge", "--patch", &patch];
+        world.cluster.kubectl().run(args).unwrap();
+    };
+    finalizers(r#"["externalsecrets.external-secrets.io/externalsecret-cleanup"]"#);
+    dev.delete();
+    let message = dev.wait_said("Ready", "ForeignFinalizer");
+    assert!(message.contains("externalsecret-cleanup"), "{message}");
+    assert!(world.bao.as_root().run(["policy", "read", &place.role]).is_err(), "nobody has access any more");
+    finalizers("null");
+    dev.wait_gone();
+}
+
+#[test]
 fn the_vault_secrets_operator_is_found_by_its_kinds_and_gets_its_objects() {
-    let world = World::start("vso", &["--set", "secretsOperator.kind=vault-secrets"]);
+    let world = World::start("vso", &["--set", "secretsOperator.kind=auto"]);
     let project = world.project("vso");
+    // External Secrets comes first, as long as its kinds are there.
+    let before = Operator::start(world.cluster);
+    let store = project.environment("before").ready();
+    world.cluster.kubectl().run(["get", "secretstore", "vault", "--namespace", &store.namespace()]).unwrap();
+    for kind in ["externalsecrets", "secretstores"] {
+        world.cluster.kubectl().run(["delete", "crd", &format!("{kind}.external-secrets.io")]).unwrap();
+    }
+    assert!(!before.wait_end().success(), "a restart takes it up");
+    let log = std::fs::read_to_string(world.cluster.dir().join("logs/environment-manager.log")).unwrap();
+    let said = "the secrets operator was External Secrets and is Vault Secrets Operator; a restart takes it up";
+    assert!(log.contains(said), "{log}");
+
     let operator = Operator::start(world.cluster);
     let dev = project.environment("dev").secret("API_KEY", "payments", "api_key").create();
     world.put(&format!("{}/payments", place(&dev).prefix), "api_key", "x");

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    support::eventually,
+    support::{Operator, PATIENT, eventually},
     world::{World, place},
 };
 
@@ -72,6 +72,45 @@ fn what_an_environment_without_its_finalizer_left_is_found_and_nobody_elses_is_t
         assert!(left.contains(name), "{name}: {left}");
     }
     assert!(!root.run(["list", "auth/kubernetes/role"]).unwrap().contains(&gone));
+}
+
+#[test]
+fn who_has_a_place_in_vault_is_not_let_go_by_an_operator_that_is_not_told_of_vault() {
+    let world = World::start("forgotten", &["--set", "secretsOperator.kind=none"]);
+    let project = world.project("forgotten");
+    let operator = world.operator(&[]);
+    let (dev, goes) = (project.environment("dev").ready(), project.environment("goes").ready());
+    let (role, lost) = (place(&dev).role, place(&goes).role);
+    assert!(operator.terminate().success());
+    let start = |further: &[&str]| {
+        let about_vault = |arg: &&String| arg.starts_with("--vault") || arg.starts_with("--secrets-operator");
+        let args = world.cluster.operator_args().iter().filter(|arg| !about_vault(arg)).map(String::as_str);
+        let args: Vec<&str> = args.chain(further.iter().copied()).collect();
+        let log = world.cluster.dir().join("logs/environment-manager.log");
+        let mut operator = Operator::run(world.cluster.operator_kubeconfig(), &log, &args);
+        operator.wait_ready();
+        operator
+    };
+    let without = start(&[PATIENT]);
+    dev.wait_said("SecretsReady", "VaultNotConfigured");
+    assert!(dev.is_ready());
+    goes.delete();
+    let message = goes.wait_said("Ready", "VaultNotConfigured");
+    assert!(message.contains(&lost) && message.contains("vault.address"), "{message}");
+    assert!(without.terminate().success());
+    // It is told again.
+    let operator = world.operator(&[]);
+    goes.wait_gone();
+    let policies = || world.bao.as_root().run(["policy", "list"]).unwrap();
+    assert!(!policies().contains(&lost));
+    dev.annotate("platform.puraify.app/look-into-vault", "1");
+    eventually("the one that stays to be well", || dev.condition_is("SecretsReady", "True").then_some(()));
+    assert!(operator.terminate().success());
+    // It is given up.
+    dev.delete();
+    let _abandoning = start(&[PATIENT, "--vault-abandon"]);
+    dev.wait_gone();
+    assert!(policies().contains(&role), "nobody asked Vault");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{
-        ANNOTATION_LOOK, ConditionStatus, DeletionPolicy, Digest, SecretState, SecretStatus,
+        ANNOTATION_LOOK, ConditionStatus, DeletionPolicy, Digest, SecretState, SecretStatus, VaultLocation,
         condition::{self, Reason},
     },
     domain::vault::{
@@ -38,6 +38,8 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     let (Some(settings), Some(view), Some(latest)) =
         (snapshot.settings.vault.as_ref(), snapshot.vault.as_ref(), snapshot.latest())
     else {
+        let said = |place: &VaultLocation| (Reason::VaultNotConfigured, not_configured(place));
+        findings.secrets_unknown = left_place(snapshot).map(said);
         return Ok(None);
     };
     let place = Place::of(snapshot.project(), snapshot.name(), snapshot.uid());
@@ -232,11 +234,32 @@ fn missing_message(settings: &VaultSettings, missing: &[&SecretStatus]) -> Strin
     )
 }
 
+/// The place in Vault that an environment has although the operator uses none any more, and that nobody gave up.
+pub(super) fn left_place<'a>(snapshot: &'a Snapshot<'_>) -> Option<&'a VaultLocation> {
+    let settings = snapshot.settings;
+    let place = snapshot.environment.status.as_ref()?.vault.as_ref()?;
+    (settings.vault.is_none() && !settings.abandon_vault).then_some(place)
+}
+
+fn not_configured(place: &VaultLocation) -> String {
+    format!(
+        "The environment has a place in Vault ({}/{}, role and policy {}), and the operator is not told of Vault any more, so that \
+         nobody looks after it. Set --vault-address (vault.address) again; or, if that Vault is gone for good, --vault-abandon \
+         (vault.abandon)",
+        place.mount, place.prefix, place.role,
+    )
+}
+
 /// The next step to take the environment's place in Vault away; `None` when nothing of it is left.
 ///
 /// First what brings secrets, then how it logs in, then the role, so that nobody can log in; then the policy, which makes tokens that
 /// were given out good for nothing; then the values. Vault away means to wait: nothing is skipped.
 pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
+    if let Some(place) = left_place(snapshot) {
+        // An operator that is told something else starts anew, and looks at it then.
+        let message = format!("The environment goes when its place in Vault is gone. {}", not_configured(place));
+        return Err(Hold::waiting(Reason::VaultNotConfigured, condition::READY, message));
+    }
     let (Some(_), Some(view)) = (snapshot.settings.vault.as_ref(), snapshot.vault.as_ref()) else { return Ok(None) };
     let keeps = snapshot.environment.spec.deletion_policy == DeletionPolicy::Retain;
     let brings = |child: &Child| matches!(child.id.kind, ChildKind::ExternalSecret | ChildKind::VaultStaticSecret);

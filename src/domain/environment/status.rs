@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::{plan::Hold, snapshot::Snapshot, ttl::Expiry};
+use super::{plan::Hold, secrets, snapshot::Snapshot, ttl::Expiry};
 use crate::{
     api::{
         Condition, ConditionStatus, EnvironmentPhase, PlatformEnvironmentStatus, Release, SecretStatus, VaultLocation,
@@ -88,6 +88,7 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
     let release = newest(old.release.clone(), snapshot.latest().map(RevisionRecord::release));
     let expiring = findings.expiry.filter(|expiry| snapshot.now >= expiry.warn_at);
     let phase = phase(terminating, hold, release.is_some(), expiring.is_some());
+    let has_place = has_place(snapshot);
     PlatformEnvironmentStatus {
         observed_generation: snapshot.environment.metadata.generation,
         phase: Some(phase),
@@ -101,10 +102,10 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
         pending_config: pending_config(snapshot, findings, hold),
         diverged: diverged(snapshot),
         vetoes: newest_vetoes(snapshot),
-        vault: findings.vault.clone().or_else(|| old.vault.clone().filter(|_| snapshot.settings.vault.is_some())),
+        vault: findings.vault.clone().or_else(|| old.vault.clone().filter(|_| has_place)),
         secrets: match &findings.secrets {
             Some(secrets) => secrets.clone(),
-            None if snapshot.settings.vault.is_some() => old.secrets.clone(),
+            None if has_place => old.secrets.clone(),
             None => vec![],
         },
         isolation: findings.isolation.clone().or(if terminating { old.isolation.clone() } else { None }),
@@ -118,6 +119,10 @@ pub fn ours(mut stored: PlatformEnvironmentStatus) -> PlatformEnvironmentStatus 
     stored.deployment = None;
     stored.conditions.retain(|condition| OURS.has(condition));
     stored
+}
+
+fn has_place(snapshot: &Snapshot<'_>) -> bool {
+    snapshot.settings.vault.is_some() || secrets::left_place(snapshot).is_some()
 }
 
 /// What was not looked at stays as it was last reported.
@@ -176,7 +181,7 @@ fn conditions(
     );
     if let Some((reason, message)) = &findings.secrets_unknown {
         list.put(SECRETS_READY, ConditionStatus::Unknown, *reason, message.clone());
-    } else if snapshot.settings.vault.is_some() {
+    } else if has_place(snapshot) {
         let message = "Every secret that variables refer to has a value in the environment's own place in Vault";
         list.aspect(SECRETS_READY, findings.secrets_intact, hold, message);
     }

@@ -341,6 +341,32 @@ fn at_the_end_access_goes_first_and_nothing_is_skipped_while_vault_is_away() {
 }
 
 #[test]
+fn an_operator_that_is_not_told_of_vault_any_more_lets_nobody_go_who_has_a_place_there() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    let (place, secrets) = {
+        let status = world.environment().status.clone().unwrap();
+        (status.vault.unwrap(), status.secrets)
+    };
+    world.settings.vault = None;
+    world.settle();
+    assert_ready(&world);
+    let status = world.environment().status.clone().unwrap();
+    assert_eq!((status.vault.as_ref(), &status.secrets), (Some(&place), &secrets), "nothing is forgotten");
+    assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::Unknown));
+    assert!(message(&world).contains(&place.role) && message(&world).contains("vault.address"), "{}", message(&world));
+
+    world.delete();
+    let rest = world.settle().unwrap();
+    let ready = rest.status.conditions.iter().find(|condition| condition.r#type == READY).unwrap();
+    assert_eq!(ready.reason, Reason::VaultNotConfigured.as_str());
+    assert!(world.children.keys().any(|id| id.kind == ChildKind::Namespace), "the namespace stays");
+    world.settings.abandon_vault = true;
+    world.settle();
+    assert!(world.environment.is_none() && world.vault.policy.is_some(), "it is given up");
+}
+
+#[test]
 fn a_retained_namespace_keeps_its_secrets_and_nobody_reads_new_ones() {
     let mut world = clone_with(&json!({}), "Staging");
     world.environment().spec.deletion_policy = DeletionPolicy::Retain;
