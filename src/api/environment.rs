@@ -305,6 +305,16 @@ pub enum SecretState {
     Ready,
     /// It has none: somebody has to put it into Vault.
     Missing,
+    /// It had one and has none any more: somebody has to put it into Vault again. It is not made anew.
+    Lost,
+}
+
+impl SecretState {
+    /// Whether it has a value, or had one.
+    #[must_use]
+    pub fn was_there(self) -> bool {
+        self != Self::Missing
+    }
 }
 
 /// What should run in an environment, with which configuration, since when.

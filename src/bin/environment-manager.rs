@@ -13,7 +13,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use environment_manager::{
     api,
-    config::{RunConfig, VaultConfig},
+    config::{RunConfig, VaultConfig, vault::Bringer},
     controller::{self, check::Findings},
     domain::vault::{SecretsOperator, operator_policy},
     kube_ext::client::{self, ClusterAccess},
@@ -56,6 +56,12 @@ struct CheckArguments {
     /// ClusterRole that environments may give to people, as for run
     #[arg(long = "allowed-cluster-role", value_name = "NAME", value_delimiter = ',', default_value = "view")]
     allowed_cluster_roles: Vec<String>,
+    /// Address of Vault or OpenBao, as for run. It is not asked
+    #[arg(long, env = "ENVIRONMENT_MANAGER_VAULT_ADDRESS", value_name = "URL")]
+    vault_address: Option<String>,
+    /// Who brings secrets into the namespaces of environments, as for run
+    #[arg(long, env = "ENVIRONMENT_MANAGER_SECRETS_OPERATOR", value_name = "NAME", value_enum, default_value_t = Bringer::Auto)]
+    secrets_operator: Bringer,
 }
 
 /// A usage error ends with 2 (by clap), any other error with 1.
@@ -104,7 +110,16 @@ fn try_check(arguments: CheckArguments) -> Result<Findings, Box<dyn Error>> {
         let client = client::connect(&access, Arc::default()).await?;
         let namespace = arguments.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
         let roles: Vec<String> = arguments.allowed_cluster_roles.into_iter().filter(|role| !role.is_empty()).collect();
-        Ok(controller::check::check(&client, &namespace, &roles).await)
+        // Only which one it is matters, not where.
+        let external = || SecretsOperator::ExternalSecrets(String::new(), String::new());
+        let operators = match arguments.secrets_operator {
+            Bringer::Auto => vec![external(), SecretsOperator::VaultSecrets],
+            Bringer::None => vec![],
+            Bringer::ExternalSecrets => vec![external()],
+            Bringer::VaultSecrets => vec![SecretsOperator::VaultSecrets],
+        };
+        let vault = arguments.vault_address.map(|_| &operators[..]);
+        Ok(controller::check::check(&client, &namespace, &roles, vault).await)
     })
 }
 

@@ -35,6 +35,17 @@ pub struct VaultConfig {
     )]
     pub vault_namespace: String,
 
+    /// Ports of Vault's pods, if its address is that of a Service. Applications may reach them where no secrets operator is used
+    #[arg(
+        long,
+        env = "ENVIRONMENT_MANAGER_VAULT_PORTS",
+        value_name = "PORT",
+        value_delimiter = ',',
+        default_value = "8200",
+        help_heading = "Vault"
+    )]
+    pub vault_ports: Vec<u16>,
+
     /// Mount of the KV engine, version 2, that holds the environments' secrets. Best one that holds nothing else
     #[arg(
         long,
@@ -261,13 +272,14 @@ impl VaultConfig {
         VaultSettings {
             address: self.vault_address.clone().unwrap_or_default().trim_end_matches('/').to_owned(),
             namespace: self.vault_namespace.clone(),
+            ports: self.vault_ports.clone(),
             ca,
             mount: self.vault_mount.clone(),
             auth_path: self.vault_auth_path.clone(),
             audience: self.vault_audience.clone(),
             password_policy: self.vault_password_policy.clone(),
             check_interval: self.vault_check_interval,
-            allow_copy: self.vault_allow_copy && self.vault_auth == Auth::Kubernetes,
+            allow_copy: self.vault_allow_copy,
             across_production,
             secrets_operator,
         }

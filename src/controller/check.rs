@@ -15,14 +15,21 @@ use super::{
 };
 use crate::{
     api::{EnvironmentRevision, PlatformEnvironment, PlatformVersion, Promotion},
+    domain::vault::SecretsOperator,
     kube_ext::errors::describe,
 };
 
 /// What was looked at, and what is wrong with it. Empty: nothing.
 pub type Findings = Vec<(String, Result<(), String>)>;
 
-/// Looks at kinds, rights and policies. `namespace` is the operator's own.
-pub async fn check(client: &Client, namespace: &str, cluster_roles: &[String]) -> Findings {
+/// Looks at kinds, rights and policies. `namespace` is the operator's own. `vault` names the secrets operators that it may work with,
+/// where Vault is used.
+pub async fn check(
+    client: &Client,
+    namespace: &str,
+    cluster_roles: &[String],
+    vault: Option<&[SecretsOperator]>,
+) -> Findings {
     if let Err(other) = as_the_operator(client, namespace).await {
         return vec![("asked as the operator".to_owned(), Err(other))];
     }
@@ -32,13 +39,15 @@ pub async fn check(client: &Client, namespace: &str, cluster_roles: &[String]) -
     if !cluster_roles.is_empty() {
         rights.push((rights::to_bind(cluster_roles.to_vec()), None));
     }
+    let beside = vault.into_iter().flatten().flat_map(rights::with_secrets_operator);
+    rights.extend(beside.map(|right| (right, None)));
     for (right, namespace) in &rights {
         let what = format!("may {} {}", right.verbs.join(", "), right.resource);
         findings.push((what, may(client, right, *namespace).await));
     }
     findings.push((
         "the admission policies hold".to_owned(),
-        guard::enforced(client, namespace, false).await.map(drop).map_err(|missing| missing.to_string()),
+        guard::enforced(client, namespace, vault.is_some()).await.map(drop).map_err(|missing| missing.to_string()),
     ));
     findings
 }

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::process::{Process, RunError};
 use crate::{
-    config::vault::Bringer,
+    config::vault::{Auth, Bringer},
     domain::{
         environment::children::ChildKind,
         vault::{SecretsOperator, VaultSettings},
@@ -32,6 +32,9 @@ pub(super) async fn connect(process: &mut Process) -> Result<Option<Connected>, 
     let config = process.config.clone();
     let config = &config.vault;
     let Some(access) = config.access() else { return Ok(None) };
+    if config.vault_allow_copy && config.vault_auth != Auth::Kubernetes {
+        return Err(SetupError::Copy.into());
+    }
     let vault = Arc::new(Vault::new(&access, process.metrics.clone())?);
     let ca = match &access.ca {
         None => String::new(),

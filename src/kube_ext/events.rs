@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use self::told::{Matter, Repeat, Told};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, shortened};
 
 mod told;
 
@@ -69,6 +69,7 @@ impl EventSink {
     /// different ones are never counted as one.
     pub fn send(&self, subject: Subject, related: Option<(&str, &str)>, event: Event) {
         let related = related.map(|(kind, name)| (kind.to_owned(), name.to_owned()));
+        let event = Event { note: shortened(event.note), ..event };
         if self.0.try_send(News { regarding: subject.0, related, event }).is_err() {
             warn!("an event was dropped: the API server takes them more slowly than they come");
         }

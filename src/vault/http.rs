@@ -25,8 +25,8 @@ use crate::kube_ext::{client, errors::with_causes};
 
 /// For a whole request. A healthy Vault answers within milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Far more than anything that is read here.
-const LARGEST_ANSWER: usize = 1 << 20;
+/// Far more than anything that is read here: the names of 10,000 policies take less than one.
+const LARGEST_ANSWER: usize = 16 << 20;
 const IDLE_CONNECTION_LIFE: Duration = Duration::from_secs(30);
 
 /// Why Vault cannot be used at all.
@@ -35,6 +35,12 @@ pub enum SetupError {
     /// The address is none.
     #[error("the address of Vault, {0:?}, is not an address such as https://vault.example.com:8200")]
     Address(String),
+    /// What is asked for does not go with the way the operator logs in.
+    #[error(
+        "--vault-allow-copy (vault.allowCopy) needs --vault-auth=kubernetes (vault.login.method): a secret is copied with a login of \
+         its own, of the operator's ServiceAccount"
+    )]
+    Copy,
     /// TLS cannot be set up, the certificate authority's file cannot be read for example.
     #[error("cannot set up the connection to Vault: {0}")]
     Tls(String),
@@ -136,16 +142,32 @@ pub(super) struct Answer {
 
 impl Answer {
     /// `None` for what is not there. Of an error only the status is taken.
+    ///
+    /// A secret whose newest version was deleted is there: its answer is a 404 with metadata
+    /// (<https://openbao.org/api-docs/secret/kv/kv-v2/#read-secret-version>).
     pub fn check(self) -> Result<Option<Self>, VaultError> {
         match self.status.as_u16() {
             200..300 => Ok(Some(self)),
-            404 => Ok(None),
+            404 => Ok(self.has_metadata().then_some(self)),
             403 => Err(VaultError::Denied),
             429 => Err(VaultError::Throttled),
             503 => Err(VaultError::Sealed),
             code @ 500.. => Err(VaultError::Server(code)),
             code => Err(VaultError::Invalid(code)),
         }
+    }
+
+    fn has_metadata(&self) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Whole {
+            data: Option<Data>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Data {
+            metadata: Option<serde::de::IgnoredAny>,
+        }
+        let whole = serde_json::from_slice(&self.body).ok();
+        whole.and_then(|whole: Whole| whole.data?.metadata).is_some()
     }
 
     pub fn status(&self) -> u16 {
@@ -184,23 +206,12 @@ impl Answer {
         }
         #[derive(serde::Deserialize)]
         struct Data {
-            data: std::collections::BTreeMap<String, Kept>,
-        }
-        /// A text, or anything else, which is not copied.
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Kept {
-            Text(String),
-            Other(serde::de::IgnoredAny),
+            data: Option<std::collections::BTreeMap<String, Kept>>,
         }
         let whole: Whole = serde_json::from_slice(&self.body).map_err(|_| VaultError::Invalid(200))?;
         let mut values = vec![];
-        for (key, kept) in whole.data.data {
-            match kept {
-                Kept::Text(mut text) if !keys.contains(&key) => text.zeroize(),
-                Kept::Text(text) => values.push((key, SecretValue::new(text))),
-                Kept::Other(_) => {}
-            }
+        for (key, kept) in whole.data.data.into_iter().flatten() {
+            values.extend(kept.0.filter(|_| keys.contains(&key)).map(|value| (key, value)));
         }
         Ok(values)
     }
@@ -218,5 +229,58 @@ impl Answer {
         }
         let whole: Whole = serde_json::from_slice(&self.body).ok()?;
         Some((SecretValue::new(whole.auth.client_token), whole.auth.lease_duration))
+    }
+}
+
+/// A text; or anything else, which is not copied. Read without a copy between, and wiped if nobody takes it.
+struct Kept(Option<SecretValue>);
+
+impl<'de> serde::Deserialize<'de> for Kept {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeptVisitor)
+    }
+}
+
+struct KeptVisitor;
+
+impl<'de> serde::de::Visitor<'de> for KeptVisitor {
+    type Value = Kept;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Kept, E> {
+        Ok(Kept(Some(SecretValue::new(text.to_owned()))))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Kept, E> {
+        Ok(Kept(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Kept, E> {
+        Ok(Kept(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Kept, E> {
+        Ok(Kept(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Kept, E> {
+        Ok(Kept(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Kept, E> {
+        Ok(Kept(None))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut all: A) -> Result<Kept, A::Error> {
+        while all.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+        Ok(Kept(None))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut all: A) -> Result<Kept, A::Error> {
+        while all.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
+        Ok(Kept(None))
     }
 }

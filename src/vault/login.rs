@@ -63,10 +63,15 @@ pub(super) struct Session {
 struct Held {
     token: Option<Arc<Token>>,
     failed: Option<(Instant, VaultError)>,
+    /// When a refused token was last replaced.
+    refused: Option<Instant>,
 }
 
 /// For how long a login that failed is not tried again: those who waited for it have its answer.
 const FAILED_LOGIN: Duration = Duration::from_secs(1);
+
+/// For how long a new token that is refused as well is not replaced.
+const REFUSED: Duration = Duration::from_secs(10);
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,13 +107,32 @@ impl Session {
         made
     }
 
-    /// This token was refused: the next one who asks logs in anew.
-    pub fn forget(&self, token: &Arc<Token>) {
-        if let Ok(mut held) = self.held.try_lock()
-            && held.token.as_ref().is_some_and(|current| Arc::ptr_eq(current, token))
-        {
-            held.token = None;
+    /// This token was refused. Gives another one, if there is one by now or one is due: what has no right stays without it, however
+    /// often it asks.
+    pub async fn after_refusal(
+        &self,
+        connection: &Connection,
+        refused: &Arc<Token>,
+    ) -> Result<Option<Arc<Token>>, VaultError> {
+        let mut held = self.held.lock().await;
+        if let Some(other) = held.token.clone().filter(|token| !Arc::ptr_eq(token, refused)) {
+            return Ok(Some(other));
         }
+        if held.refused.is_some_and(|at| at.elapsed() < REFUSED) {
+            return Ok(None);
+        }
+        held.refused = Some(Instant::now());
+        let made = self.log_in(connection).await.map(Arc::new);
+        held.failed = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        held.token = made.as_ref().ok().cloned();
+        drop(held);
+        if made.is_ok() && !matches!(self.login, Login::Token(_)) {
+            // Nobody needs it any more. Where that is refused it ends by itself.
+            let revoke =
+                connection.send(Method::POST, "auth/token/revoke-self", Some(&refused.value), SecretBody::empty());
+            drop(revoke.await);
+        }
+        made.map(Some)
     }
 
     async fn log_in(&self, connection: &Connection) -> Result<Token, VaultError> {

@@ -26,7 +26,11 @@ use self::{
     value::{SecretBody, SecretValue},
 };
 pub use self::{breaker::Waiting, http::SetupError, login::Login};
-use crate::{domain::vault::PREFIX, kube_ext::key::ObjectKey, metrics::Metrics};
+use crate::{
+    domain::vault::{CopyLogin, VaultSettings},
+    kube_ext::key::ObjectKey,
+    metrics::Metrics,
+};
 
 /// How the operator reaches Vault.
 #[derive(Clone, Debug)]
@@ -68,6 +72,9 @@ pub enum VaultError {
     /// It takes the request for a wrong one.
     #[error("does not take the request ({0})")]
     Invalid(u16),
+    /// There are folders in folders without end.
+    #[error("has more than {0} folders in each other there")]
+    TooDeep(usize),
     /// Nobody is asked at present: it was down a moment ago.
     #[error("{why}")]
     Down {
@@ -82,7 +89,10 @@ impl VaultError {
     /// Whether only a person can mend it.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Denied | Self::Invalid(_) | Self::Login(_) | Self::Down { refused: true, .. })
+        matches!(
+            self,
+            Self::Denied | Self::Invalid(_) | Self::TooDeep(_) | Self::Login(_) | Self::Down { refused: true, .. }
+        )
     }
 
     /// Whether that may be Vault as a whole.
@@ -140,11 +150,12 @@ impl Vault {
         self.call("delete", Method::DELETE, path, SecretBody::empty()).await.map(drop)
     }
 
-    /// The keys of a secret, without their values; `None` if there is no secret, or its newest version was deleted.
+    /// The keys of a secret, without their values; none of one whose newest version was deleted. `None` if there is no secret.
     pub async fn subkeys(&self, mount: &str, path: &str) -> Result<Option<BTreeSet<String>>, VaultError> {
         let found = self.read(&format!("{mount}/subkeys/{path}?depth=1")).await?;
-        let keys = found.as_ref().and_then(|found| found["subkeys"].as_object());
-        Ok(keys.map(|keys| keys.keys().cloned().collect()))
+        let keys =
+            |found: Value| found["subkeys"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+        Ok(found.map(keys))
     }
 
     /// A new value by a password policy (<https://openbao.org/api-docs/system/policies-password/>).
@@ -165,35 +176,35 @@ impl Vault {
     /// Needs a Kubernetes login: the role is bound to the operator's own `ServiceAccount`.
     pub async fn values(
         &self,
-        copy: &CopyAccess<'_>,
+        settings: &VaultSettings,
+        login: &CopyLogin,
+        path: &str,
         keys: &BTreeSet<String>,
     ) -> Result<Vec<(String, SecretValue)>, VaultError> {
-        let name = format!("{PREFIX}-copy-{}", copy.name);
-        let policy = format!("path \"{}/data/{}\" {{ capabilities = [\"read\"] }}\n", copy.mount, copy.path);
-        let (policy_path, role_path) =
-            (format!("sys/policies/acl/{name}"), format!("auth/{}/role/{name}", copy.auth_path));
-        let role = json!({
-            "bound_service_account_names": [copy.service_account.1],
-            "bound_service_account_namespaces": [copy.service_account.0],
-            "audience": copy.audience,
-            "token_policies": [name],
-            "token_no_default_policy": true,
-            "token_ttl": 60,
-            "token_max_ttl": 60,
-            "token_type": "batch",
-        });
-        self.write(&policy_path, &json!({"policy": policy})).await?;
+        let policy_path = format!("sys/policies/acl/{}", login.name);
+        let role_path = format!("auth/{}/role/{}", settings.auth_path, login.name);
+        self.write(&policy_path, &json!({"policy": login.policy})).await?;
         let read = async {
-            self.write(&role_path, &role).await?;
-            let token = self.session.log_in_as(&self.connection, copy.auth_path, &name).await?;
-            let path = format!("{}/data/{}", copy.mount, copy.path);
-            let answer = self.connection.send(Method::GET, &path, Some(&token), SecretBody::empty()).await?;
-            answer.check()?.map_or(Ok(vec![]), |answer| answer.values(keys))
+            self.write(&role_path, &login.role).await?;
+            let answered = self.read_as(settings, login, path).await;
+            self.metrics.vault_request("copy", outcome(&answered));
+            answered?.map_or(Ok(vec![]), |answer| answer.values(keys))
         };
         let read = read.await;
         // In any case nobody can read with it any more.
         let removed = self.delete(&role_path).await.and(self.delete(&policy_path).await);
         read.and_then(|values| removed.map(|()| values))
+    }
+
+    async fn read_as(
+        &self,
+        settings: &VaultSettings,
+        login: &CopyLogin,
+        path: &str,
+    ) -> Result<Option<Answer>, VaultError> {
+        let token = self.session.log_in_as(&self.connection, &settings.auth_path, &login.name).await?;
+        let path = format!("{}/data/{path}", settings.mount);
+        self.connection.send(Method::GET, &path, Some(&token), SecretBody::empty()).await?.check()
     }
 
     /// Whoever was told that Vault is down is put here, to be told when it is back.
@@ -233,46 +244,30 @@ impl Vault {
         let token = self.session.token(&self.connection).await?;
         let answer = self.connection.send(method.clone(), path, Some(&token.value), body.clone()).await?;
         match answer.check() {
-            // A token may have been revoked. A new one is refused for another reason.
+            // A token may have been revoked, or made before its role got the right policy. A new one is refused for another reason.
             Err(VaultError::Denied) if token.issued < began => {
-                self.session.forget(&token);
-                let token = self.session.token(&self.connection).await?;
-                self.connection.send(method, path, Some(&token.value), body).await?.check()
+                match self.session.after_refusal(&self.connection, &token).await? {
+                    Some(token) => self.connection.send(method, path, Some(&token.value), body).await?.check(),
+                    None => Err(VaultError::Denied),
+                }
             }
             checked => checked,
         }
     }
 }
 
-/// What a copy is read with.
-#[derive(Clone, Copy, Debug)]
-pub struct CopyAccess<'a> {
-    /// The mount of the KV engine.
-    pub mount: &'a str,
-    /// The secret, below the mount.
-    pub path: &'a str,
-    /// The mount of the Kubernetes auth method.
-    pub auth_path: &'a str,
-    /// What the operator's token was made for.
-    pub audience: &'a str,
-    /// The operator's own `ServiceAccount`: namespace and name.
-    pub service_account: (&'a str, &'a str),
-    /// What tells this copy from others.
-    pub name: &'a str,
-}
-
 fn outcome(answered: &Result<Option<Answer>, VaultError>) -> &'static str {
     match answered {
         Ok(Some(_)) => "ok",
         Ok(None) => "not_found",
-        Err(VaultError::Unreachable(_)) => "unreachable",
+        // Who is told that it is down already does not ask.
+        Err(VaultError::Unreachable(_) | VaultError::Down { .. }) => "unreachable",
         Err(VaultError::Sealed) => "sealed",
         Err(VaultError::Throttled) => "throttled",
         Err(VaultError::Server(_)) => "server_error",
         Err(VaultError::Login(_) | VaultError::Credentials(_)) => "login",
         Err(VaultError::Denied) => "denied",
-        Err(VaultError::Invalid(_)) => "invalid",
-        Err(VaultError::Down { .. }) => "down",
+        Err(VaultError::Invalid(_) | VaultError::TooDeep(_)) => "invalid",
     }
 }
 

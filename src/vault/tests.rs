@@ -25,8 +25,11 @@ struct Script {
     asked: Arc<AtomicUsize>,
     probes: Arc<AtomicUsize>,
     logins: Arc<AtomicUsize>,
+    revoked: Arc<AtomicUsize>,
     /// Instead of an answer.
     fault: Option<Fault>,
+    /// What it answers, instead of an error and nothing.
+    body: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +48,9 @@ impl Script {
             asked: number(0),
             probes: number(0),
             logins: number(0),
+            revoked: number(0),
             fault: None,
+            body: None,
         }
     }
 
@@ -87,6 +92,9 @@ impl Script {
             } else if path.contains("/login") {
                 self.logins.fetch_add(1, Ordering::SeqCst);
                 (200, r#"{"auth": {"client_token": "t", "lease_duration": 600}}"#.to_owned())
+            } else if path.contains("revoke-self") {
+                self.revoked.fetch_add(1, Ordering::SeqCst);
+                (204, String::new())
             } else {
                 self.asked.fetch_add(1, Ordering::SeqCst);
                 match self.fault {
@@ -99,6 +107,7 @@ impl Script {
                         continue;
                     }
                     Some(Fault::Silence) => std::future::pending().await,
+                    None if self.body.is_some() => (get(&self.status), self.body.unwrap_or_default().to_owned()),
                     None => (get(&self.status), format!(r#"{{"errors": ["{SECRET} is not good"], "data": {{}}}}"#)),
                 }
             };
@@ -124,6 +133,28 @@ async fn an_error_is_told_in_our_words_and_never_in_vaults() {
         assert_eq!(error, expected);
         assert!(!format!("{error} {error:?}").contains(SECRET));
     }
+}
+
+#[tokio::test]
+async fn a_secret_whose_newest_version_was_deleted_is_there_and_has_no_keys() {
+    let deleted = r#"{"data": {"metadata": {"deletion_time": "2026-11-26T00:00:00Z", "version": 1}, "subkeys": null}}"#;
+    for (body, expected) in [(deleted, Some(BTreeSet::new())), (r#"{"errors": []}"#, None), ("", None)] {
+        let script = Script { body: Some(body), ..Script::new(404, 200) };
+        let (vault, _jwt) = script.serve().await.unwrap();
+        assert_eq!(vault.subkeys("kv", "pf/x").await.unwrap(), expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn only_texts_are_copied_and_only_those_that_are_asked_for() {
+    let body = r#"{"data": {"data": {"a": "1", "b": "2", "n": 3, "o": {"x": ["y", 1.5]}, "z": null, "t": true, "e": "\u00fc\n"}}}"#;
+    let script = Script { body: Some(body), ..Script::new(200, 200) };
+    let (vault, _jwt) = script.serve().await.unwrap();
+    let answer = vault.call("read", Method::GET, "kv/data/pf/x", SecretBody::empty()).await.unwrap().unwrap();
+    let keys = ["a", "n", "o", "z", "t", "e", "missing"].map(str::to_owned).into();
+    let values = answer.values(&keys).unwrap();
+    let found: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), value.expose())).collect();
+    assert_eq!(found, [("a", "1"), ("e", "ü\n")]);
 }
 
 #[tokio::test]
@@ -162,7 +193,9 @@ async fn refusals_in_a_row_stop_the_asking_too_and_one_tries_first_when_it_is_ov
         let _ = vault.read("path").await;
     }
     let asked = script.asked.load(Ordering::SeqCst);
-    assert!(asked <= 40, "{asked} requests of 200, each tried again with another login");
+    assert!(asked <= 40, "{asked} requests of 200");
+    let (logins, revoked) = (script.logins.load(Ordering::SeqCst), script.revoked.load(Ordering::SeqCst));
+    assert_eq!((logins, revoked), (2, 1), "one new login for all, and the old one ends");
     assert!(vault.read("path").await.unwrap_err().is_refusal(), "it is said that Vault refuses, not that it is away");
     let keys: Vec<ObjectKey> = (0..30).map(|number| ObjectKey::new("p", format!("e-{number}"))).collect();
     assert!(keys.iter().all(|key| vault.wait(key.clone()) == Waiting::Registered));

@@ -121,13 +121,16 @@ fn pairwise(choices: &[Choice], may_be: impl Fn(&[Choice], &Set) -> bool) -> Vec
     sets
 }
 
-/// A `ServiceMonitor` needs the Service: the chart refuses it without.
+/// What the chart refuses together: a `ServiceMonitor` needs the Service, and copies need a login of the operator's `ServiceAccount`.
 fn may_be(choices: &[Choice], set: &Set) -> bool {
-    let is = |pointer: &str, value: bool| {
+    let is = |pointer: &str, value: Value| {
         let at = choices.iter().position(|choice| choice.0 == pointer).unwrap();
         set[at].is_some_and(|index| choices[at].1[index] == value)
     };
-    !(is("/metrics/service", false) && is("/metrics/serviceMonitor/create", true))
+    let monitors_nothing = is("/metrics/service", json!(false)) && is("/metrics/serviceMonitor/create", json!(true));
+    let other_login = is("/vault/login/method", json!("approle")) || is("/vault/login/method", json!("token"));
+    let copies_without_login = is("/vault/allowCopy", json!(true)) && other_login;
+    !(monitors_nothing || copies_without_login)
 }
 
 /// The set as values for helm.

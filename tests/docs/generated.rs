@@ -139,6 +139,7 @@ fn the_metrics() {
     metrics.watch_cache("configmaps", || 0);
     let group = environment_manager::metrics::EnvironmentGroup { class: "Preview", phase: "Active" };
     metrics.set_environments(move || vec![(group.clone(), 1)]);
+    metrics.vault_request("read", "ok");
     let text = metrics.encode().unwrap();
     let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
     let rows = helps.map(|(name, help)| {

@@ -22,6 +22,9 @@
 - {{ printf "--vault-auth-path=%s" .Values.vault.authPath | quote }}
 - {{ printf "--vault-password-policy=%s" .Values.vault.passwordPolicy | quote }}
 {{- if .Values.vault.allowCopy }}
+{{- if ne .Values.vault.login.method "kubernetes" }}
+{{- fail "vault.allowCopy needs vault.login.method: kubernetes: a secret is copied with a login of its own, of the operator's ServiceAccount" }}
+{{- end }}
 - --vault-allow-copy
 {{- end }}
 {{- end }}
@@ -34,6 +37,9 @@
 {{- with $vault.namespace }}
 - {{ printf "--vault-namespace=%s" . | quote }}
 {{- end }}
+{{- $ports := list }}
+{{- range $vault.ports }}{{ $ports = append $ports (toString .) }}{{ end }}
+- --vault-ports={{ join "," $ports }}
 {{- if $vault.ca.configMap }}
 - --vault-ca-file={{ $files }}/ca.crt
 {{- end }}

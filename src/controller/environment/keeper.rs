@@ -23,10 +23,12 @@ use crate::{
             plan::{Action, Query},
             snapshot::VaultView,
         },
-        vault::{Change, Found, Gone, PREFIX, Place, Trouble, VaultSettings, role_digest, secrets::BaseSecrets},
+        vault::{
+            Change, CopyLogin, Found, Gone, PREFIX, Place, Trouble, VaultSettings, role_digest, secrets::BaseSecrets,
+        },
     },
     kube_ext::key::ObjectKey,
-    vault::{CopyAccess, Vault, VaultError, Waiting, value::SecretValue},
+    vault::{Vault, VaultError, Waiting, value::SecretValue},
 };
 
 /// How many secrets of one environment are looked at or removed at once.
@@ -52,6 +54,8 @@ pub struct Keeper {
     service_account: (String, String),
     /// By project and name; each with the UID that it is about.
     known: Mutex<HashMap<ObjectKey, (String, Known)>>,
+    /// The names of the logins with which secrets are copied at this moment.
+    copying: Mutex<BTreeSet<String>>,
     trigger: Trigger,
 }
 
@@ -64,7 +68,7 @@ impl Keeper {
         service_account: (String, String),
         trigger: Trigger,
     ) -> Self {
-        Self { vault, settings, service_account, known: Mutex::default(), trigger }
+        Self { vault, settings, service_account, known: Mutex::default(), copying: Mutex::default(), trigger }
     }
 
     /// What is known of an environment.
@@ -74,6 +78,10 @@ impl Keeper {
 
     fn remember(&self, key: &ObjectKey, uid: &str, known: &Known) {
         self.all().insert(key.clone(), (uid.to_owned(), known.clone()));
+    }
+
+    fn copying(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.copying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<ObjectKey, (String, Known)>> {
@@ -175,15 +183,10 @@ impl Keeper {
             values.push((key.clone(), self.vault.generate(&self.settings.password_policy).await?));
         }
         if let Some(from) = from.filter(|_| !copy.is_empty()) {
-            let access = CopyAccess {
-                mount: &self.settings.mount,
-                path: from,
-                auth_path: &self.settings.auth_path,
-                audience: &self.settings.audience,
-                service_account: (&self.service_account.0, &self.service_account.1),
-                name: &place.uid,
-            };
-            values.extend(self.vault.values(&access, copy).await?);
+            let operator = (self.service_account.0.as_str(), self.service_account.1.as_str());
+            let login = CopyLogin::new(&self.settings, place, from, operator);
+            let _copying = Copying::begin(self, &login.name);
+            values.extend(self.vault.values(&self.settings, &login, from, copy).await?);
             // One that is gone by now, or is no text: a secret that lacks it could not be mended.
             if !copy.iter().all(|key| values.iter().any(|(found, _)| found == key)) {
                 return Err(VaultError::Invalid(404));
@@ -203,9 +206,14 @@ impl Keeper {
     /// All versions of all secrets below a prefix.
     async fn remove_secrets(&self, prefix: &str) -> Result<(), VaultError> {
         let metadata = format!("{}/metadata/", self.settings.mount);
-        let (mut folders, mut depth) = (vec![format!("{prefix}/")], 0);
-        while !folders.is_empty() && depth < DEEPEST {
-            depth += 1;
+        let mut folders = vec![format!("{prefix}/")];
+        for depth in 0.. {
+            if folders.is_empty() {
+                break;
+            }
+            if depth == DEEPEST {
+                return Err(VaultError::TooDeep(DEEPEST));
+            }
             let mut deeper = vec![];
             for folder in folders {
                 let names = self.vault.list(&format!("{metadata}{folder}")).await?;
@@ -249,6 +257,7 @@ impl Keeper {
             VaultError::Login(_) => told(
                 ". See to it that its role exists, is bound to the operator's ServiceAccount and takes its audience",
             ),
+            VaultError::TooDeep(_) => told(". Remove what lies that deep by hand"),
             VaultError::Invalid(_) => told(
                 ". See to it that the KV mount (version 2), the Kubernetes auth mount and the password policy exist",
             ),
@@ -258,7 +267,7 @@ impl Keeper {
     }
 
     /// Takes away the access of environments that are gone: policies that carry our mark, and their roles. Values stay: an environment
-    /// that seems to be gone may come back from a backup.
+    /// that seems to be gone may come back from a backup. What an operator left that died while it copied a secret goes too.
     async fn sweep(&self, client: &Client, roles: &BTreeSet<String>) -> Result<usize, VaultError> {
         let mut removed = 0;
         for name in self.vault.list("sys/policies/acl").await? {
@@ -268,7 +277,17 @@ impl Keeper {
             }
             let Some(policy) = self.vault.read(&policy_path(&name)).await? else { continue };
             let place = policy["policy"].as_str().and_then(|text| Place::of_policy(text, &self.settings));
-            let Some(place) = place.filter(|place| place.role() == name) else { continue };
+            let Some(place) = place else { continue };
+            if name == CopyLogin::name(&place) {
+                if !self.copying().contains(&name) {
+                    self.vault.delete(&self.role_path(&name)).await?;
+                    self.vault.delete(&policy_path(&name)).await?;
+                }
+                continue;
+            }
+            if name != place.role() {
+                continue;
+            }
             let api: Api<PlatformEnvironment> = Api::namespaced(client.clone(), &place.project);
             let live = api.get_metadata_opt(&place.environment).await;
             // The cache may be behind; and who cannot be asked may well be there.
@@ -287,6 +306,22 @@ impl Keeper {
             removed += 1;
         }
         Ok(removed)
+    }
+}
+
+/// A login that is in use for as long as this value lives.
+struct Copying<'a>(&'a Keeper, &'a str);
+
+impl<'a> Copying<'a> {
+    fn begin(keeper: &'a Keeper, login: &'a str) -> Self {
+        keeper.copying().insert(login.to_owned());
+        Self(keeper, login)
+    }
+}
+
+impl Drop for Copying<'_> {
+    fn drop(&mut self) {
+        self.0.copying().remove(self.1);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     domain::{
         canonical,
         settings::Settings,
-        vault::{SecretsOperator, WORKLOAD},
+        vault::{SecretsOperator, VaultSettings, WORKLOAD},
     },
 };
 
@@ -260,6 +260,7 @@ pub fn isolation_children(
     }
     children.extend(access.iter().map(|access| role_binding(owner, access)));
     if let Some(vault) = &settings.vault {
+        children.extend(allow_vault(owner, vault));
         children.extend(secret_objects::identity(owner, vault));
     }
     children
@@ -350,6 +351,15 @@ fn allow_internet(owner: Owner<'_>) -> Intent {
         {"ipBlock": {"cidr": "::/0", "except": private_v6}},
     ]}]);
     network_policy(owner, ALLOW_INTERNET, &json!(["Egress"]), &json!([]), &egress)
+}
+
+/// Applications that ask Vault themselves reach it, where it is in the cluster. Where it is elsewhere nobody knows by which addresses.
+fn allow_vault(owner: Owner<'_>, vault: &VaultSettings) -> Option<Intent> {
+    let namespace = vault.cluster_namespace().filter(|_| vault.secrets_operator == SecretsOperator::None)?;
+    let ports: Vec<Value> = vault.ports.iter().map(|port| json!({"protocol": "TCP", "port": port})).collect();
+    let to = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}});
+    let egress = json!([{"to": [to], "ports": ports}]);
+    Some(network_policy(owner, "allow-vault", &json!(["Egress"]), &json!([]), &egress))
 }
 
 fn network_policy(owner: Owner<'_>, name: &str, types: &Value, ingress: &Value, egress: &Value) -> Intent {

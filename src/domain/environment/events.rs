@@ -10,7 +10,7 @@ use crate::{
         ReleaseState,
         condition::{EXPIRING, READY, RECONCILING, Reason, SECRETS_READY, STALLED},
     },
-    domain::event::{Event, shortened},
+    domain::event::Event,
 };
 
 /// What changed from one status to the next.
@@ -74,7 +74,7 @@ fn failed_release(old: Option<&PlatformEnvironmentStatus>, new: &PlatformEnviron
     }
     let details = old.and_then(|old| old.deployment.as_ref()).and_then(|report| report.message.as_ref());
     let details = details.map(|message| format!(": {message}")).unwrap_or_default();
-    let note = shortened(format!("The planner reported that revision {revision} failed{details}"));
+    let note = format!("The planner reported that revision {revision} failed{details}");
     Some(Event { warning: true, reason: "DeploymentFailed".into(), action: "Deploy", note })
 }
 
@@ -107,7 +107,7 @@ pub fn of_revision(record: &EnvironmentRevisionSpec) -> Event {
     }
     let changed = if changed.is_empty() { String::new() } else { format!("; {}", changed.join("; ")) };
     let note = format!("Revision {}{base}: {version}{changed}", record.revision);
-    Event { warning: false, reason: record.cause.as_str().to_owned(), action: "Commit", note: shortened(note) }
+    Event { warning: false, reason: record.cause.as_str().to_owned(), action: "Commit", note }
 }
 
 /// A child was put right after somebody changed or deleted it. A child that we ourselves intend otherwise, or that

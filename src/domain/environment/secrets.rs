@@ -100,7 +100,7 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
         return Err(Hold::stalled(Reason::InvalidSpec, condition::SECRETS_READY, forbidden.to_string()));
     }
     let missing: Vec<&SecretStatus> =
-        secrets.status.iter().filter(|secret| secret.state == SecretState::Missing).collect();
+        secrets.status.iter().filter(|secret| secret.state != SecretState::Ready).collect();
     if !missing.is_empty() {
         let message = missing_message(settings, &missing);
         return Err(Hold::waiting(Reason::SecretsMissing, condition::SECRETS_READY, message));
@@ -139,7 +139,7 @@ fn usable<'a>(
     }
     // What is missing may have come, and so may what it is made of.
     let is_missing = |reference: &&Reference| {
-        status.iter().any(|secret| secret.name == reference.name && secret.state == SecretState::Missing)
+        status.iter().any(|secret| secret.name == reference.name && secret.state != SecretState::Ready)
     };
     let missing: Vec<Reference> = found.references.iter().filter(is_missing).cloned().collect();
     let query = query(rules, config, found.references.clone());
@@ -220,7 +220,11 @@ fn in_trouble(
 }
 
 fn missing_message(settings: &VaultSettings, missing: &[&SecretStatus]) -> String {
-    let names: Vec<&str> = missing.iter().take(MOST_NAMES).map(|secret| secret.name.as_str()).collect();
+    let name = |secret: &&SecretStatus| match secret.state {
+        SecretState::Lost => format!("{} (had one before)", secret.name),
+        _ => secret.name.clone(),
+    };
+    let names: Vec<String> = missing.iter().take(MOST_NAMES).map(name).collect();
     let more = missing.len().saturating_sub(MOST_NAMES);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let first = missing.first().map_or(("", ""), |first| (first.path.as_str(), first.key.as_str()));

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{PromotionPhase, PromotionStatus, condition::READY},
-    domain::event::{Event, shortened},
+    domain::event::Event,
 };
 
 /// What changed from one status to the next.
@@ -21,5 +21,5 @@ pub fn of_status(old: Option<&PromotionStatus>, new: &PromotionStatus) -> Option
         PromotionPhase::Rejected | PromotionPhase::Failed => (true, "End"),
     };
     let ready = new.conditions.iter().find(|condition| condition.r#type == READY)?;
-    Some(Event { warning, reason: phase.as_str().to_owned(), action, note: shortened(ready.message.clone()) })
+    Some(Event { warning, reason: phase.as_str().to_owned(), action, note: ready.message.clone() })
 }

@@ -40,6 +40,8 @@ pub struct VaultSettings {
     pub address: String,
     /// Its namespace (Vault Enterprise, OpenBao); empty for none.
     pub namespace: String,
+    /// Its ports, as pods reach them.
+    pub ports: Vec<u16>,
     /// The certificate authority of its server in PEM; empty for the host's own.
     pub ca: String,
     /// The mount of the KV engine, version 2.
@@ -66,6 +68,16 @@ impl VaultSettings {
     #[must_use]
     pub fn service_account(&self) -> &'static str {
         if self.secrets_operator == SecretsOperator::None { WORKLOAD } else { SERVICE_ACCOUNT }
+    }
+
+    /// The Kubernetes namespace that Vault runs in, if its address is that of a Service: `https://vault.secrets.svc:8200`.
+    #[must_use]
+    pub fn cluster_namespace(&self) -> Option<&str> {
+        let (_, authority) = self.address.split_once("://")?;
+        let host = authority.split([':', '/']).next()?;
+        let mut parts = host.split('.').skip(1);
+        let (namespace, kind) = (parts.next()?, parts.next()?);
+        (kind == "svc").then_some(namespace)
     }
 }
 
@@ -189,6 +201,48 @@ impl Place {
             "token_max_ttl": TOKEN_MAX_TTL,
             "token_type": "service",
         })
+    }
+}
+
+/// The login with which the operator reads one secret that a clone copies: its policy and its role, which live as long as that takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CopyLogin {
+    /// The name of both.
+    pub name: String,
+    /// The text of the policy. The first line is our mark, so that what an operator left that died is found and removed.
+    pub policy: String,
+    /// The role, for the operator's own `ServiceAccount`.
+    pub role: Value,
+}
+
+impl CopyLogin {
+    /// The login to read the secret at this path below the mount, for a clone with this place. `operator` is the operator's own
+    /// `ServiceAccount`: namespace and name.
+    #[must_use]
+    pub fn new(settings: &VaultSettings, place: &Place, path: &str, operator: (&str, &str)) -> Self {
+        let name = Self::name(place);
+        let policy = format!(
+            "{}\npath \"{}/data/{path}\" {{ capabilities = [\"read\"] }}\n",
+            place.mark(settings),
+            settings.mount
+        );
+        let role = json!({
+            "bound_service_account_names": [operator.1],
+            "bound_service_account_namespaces": [operator.0],
+            "audience": settings.audience,
+            "token_policies": [name],
+            "token_no_default_policy": true,
+            "token_ttl": 60,
+            "token_max_ttl": 60,
+            "token_type": "batch",
+        });
+        Self { name, policy, role }
+    }
+
+    /// The name of the login for a clone with this place. No environment's role is called so: its UID stands at the end.
+    #[must_use]
+    pub fn name(place: &Place) -> String {
+        format!("{PREFIX}-copy-{}", place.uid)
     }
 }
 
@@ -323,6 +377,7 @@ pub fn operator_policy(settings: &VaultSettings) -> String {
         (format!("{mount}/metadata/{PREFIX}/*"), &["list", "delete"], "The end of an environment's secrets."),
         (format!("sys/policies/password/{password_policy}/generate"), &["read"], "New values."),
         ("auth/token/renew-self".to_owned(), &["update"], "Its own token."),
+        ("auth/token/revoke-self".to_owned(), &["update"], "The end of its own token, when it has another one."),
     ];
     let mut text =
         "# What Environment Manager needs in Vault or OpenBao. Printed by `environment-manager vault-policy`.\n"

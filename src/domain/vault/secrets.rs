@@ -133,13 +133,18 @@ impl Rules<'_> {
     /// base may be another environment of the same name, and of another class.
     fn was_accepted(&self, name: &str, strategy: SecretStrategy) -> bool {
         let same = |said: &&SecretStatus| said.name == name && said.strategy == Some(strategy);
-        self.said.iter().filter(same).any(|said| said.state == SecretState::Ready)
+        self.said.iter().filter(same).any(|said| said.state.was_there())
     }
 
-    /// Whether a value was there at some time. What was there and is gone was taken away, and is not made anew.
-    fn was_ready(&self, reference: &Reference, path: &str) -> bool {
-        let same = |said: &&SecretStatus| said.path == path && said.key == reference.key;
-        self.said.iter().filter(same).any(|said| said.state == SecretState::Ready)
+    /// What was last said of a value.
+    fn said_of(&self, reference: &Reference, path: &str) -> Option<SecretState> {
+        let mut same = self.said.iter().filter(|said| said.path == path && said.key == reference.key);
+        same.next().map(|said| said.state)
+    }
+
+    /// Whether there was a secret at some time. What was there and is gone was taken away, and is not made anew.
+    fn was_there(&self, path: &str) -> bool {
+        self.said.iter().any(|said| said.path == path && said.state.was_there())
     }
 
     fn path(&self, reference: &Reference, strategy: Option<SecretStrategy>) -> String {
@@ -171,7 +176,8 @@ impl Rules<'_> {
     /// Whether all of these were there when they were last looked at.
     #[must_use]
     pub fn were_ready(&self, references: &[Reference]) -> bool {
-        references.iter().all(|reference| self.was_ready(reference, &self.path(reference, self.strategy(reference))))
+        let said = |reference: &Reference| self.said_of(reference, &self.path(reference, self.strategy(reference)));
+        references.iter().all(|reference| said(reference) == Some(SecretState::Ready))
     }
 
     /// Compares what was found with what is wanted.
@@ -190,13 +196,18 @@ impl Rules<'_> {
                 match strategy {
                     Some(SecretStrategy::Reference) => drop(secrets.shared.insert(path.clone())),
                     Some(strategy @ (SecretStrategy::Regenerate | SecretStrategy::Copy))
-                        if secret.is_none() && !self.was_ready(reference, &path) =>
+                        if secret.is_none() && !self.was_there(&path) =>
                     {
                         made.entry(reference.path.clone()).or_default().push((reference, strategy));
                     }
                     _ => {}
                 }
             }
+            let state = match self.said_of(reference, &path) {
+                _ if there => SecretState::Ready,
+                Some(said) if said.was_there() => SecretState::Lost,
+                _ => SecretState::Missing,
+            };
             let accepted = refused.is_none();
             secrets.forbidden = secrets.forbidden.take().or(refused);
             secrets.status.push(SecretStatus {
@@ -204,7 +215,7 @@ impl Rules<'_> {
                 path,
                 key: reference.key.clone(),
                 strategy: strategy.filter(|_| accepted),
-                state: if there { SecretState::Ready } else { SecretState::Missing },
+                state,
                 secret: None,
             });
         }

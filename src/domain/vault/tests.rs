@@ -8,6 +8,7 @@ fn settings() -> VaultSettings {
     VaultSettings {
         address: "https://vault:8200".to_owned(),
         namespace: String::new(),
+        ports: vec![8200],
         ca: String::new(),
         mount: "kv".to_owned(),
         auth_path: "kubernetes".to_owned(),
@@ -49,6 +50,18 @@ fn only_a_policy_with_our_mark_is_ours() {
     let other = VaultSettings { auth_path: "kubernete".to_owned(), ..settings() };
     assert_eq!(Place::of_policy(&text, &other), None);
     assert_eq!(Place::of_policy("path \"kv/*\" {}", &settings()), None, "that of somebody else");
+}
+
+#[test]
+fn what_a_copy_is_read_with_reads_one_secret_and_carries_our_mark() {
+    let place = Place::of("copy", "staging", "1a2b3c4d-0000-0000-0000-000000000000");
+    let login = CopyLogin::new(&settings(), &place, "pf/copy/dev-11111111/payments", ("em", "operator"));
+    let rules: Vec<&str> = login.policy.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(rules, ["path \"kv/data/pf/copy/dev-11111111/payments\" { capabilities = [\"read\"] }"]);
+    assert_eq!(Place::of_policy(&login.policy, &settings()).as_ref(), Some(&place));
+    assert_ne!(login.name, place.role());
+    assert!(login.name.starts_with("pf-"), "the operator may write no other: {}", login.name);
+    assert_eq!(login.role["bound_service_account_namespaces"], json!(["em"]));
 }
 
 #[test]

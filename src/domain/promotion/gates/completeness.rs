@@ -66,7 +66,7 @@ fn without_value<'a>(
         let Some(will_be) = will_be.and_then(|variable| variable.vault.as_ref()) else { return false };
         said.iter().any(|secret| {
             let same = secret.name == *name && secret.key == will_be.key;
-            same && secret.path.ends_with(&format!("/{}", will_be.path)) && secret.state == SecretState::Missing
+            same && secret.path.ends_with(&format!("/{}", will_be.path)) && secret.state != SecretState::Ready
         })
     };
     requires.secrets.iter().map(String::as_str).filter(is_empty).collect()

@@ -78,6 +78,7 @@ fn settings(operator: SecretsOperator) -> VaultSettings {
     VaultSettings {
         address: "https://vault:8200".to_owned(),
         namespace: String::new(),
+        ports: vec![8200],
         ca: String::new(),
         mount: "kv".to_owned(),
         auth_path: "kubernetes".to_owned(),
@@ -144,11 +145,65 @@ fn a_secret_that_was_there_and_is_gone_is_not_made_again() {
     let mut world = clone_with(&json!({}), "Staging");
     world.settle();
     world.vault.secrets.remove(&own_path());
-    world.vault.found = None;
-    world.settle();
-    assert!(!world.vault.secrets.contains_key(&own_path()));
+    for _ in 0..3 {
+        world.vault.found = None;
+        world.settle();
+        assert!(!world.vault.secrets.contains_key(&own_path()), "however often it is looked at");
+    }
     assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::False));
     assert!(message(&world).contains("API_KEY"), "{}", message(&world));
+    assert_eq!(world.environment().status.as_ref().unwrap().secrets[0].state, SecretState::Lost);
+    world.vault.secrets.insert(own_path(), ["api_key".to_owned()].into());
+    world.vault.found = None;
+    world.settle();
+    assert_ready(&world);
+}
+
+#[test]
+fn a_secret_that_was_taken_away_whole_is_not_made_again_although_one_of_its_keys_never_was_there() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.environment().spec.config.variables.push(Variable { name: "HOOK".to_owned(), ..api_key("webhook") });
+    // Somebody put it there before the environment was made, with one of two keys.
+    world.vault.secrets.insert(own_path(), ["api_key".to_owned()].into());
+    world.settle();
+    let secrets = world.environment().status.clone().unwrap().secrets;
+    let states: Vec<SecretState> = secrets.iter().map(|secret| secret.state).collect();
+    assert_eq!(states, [SecretState::Ready, SecretState::Missing]);
+    world.vault.secrets.remove(&own_path());
+    world.vault.found = None;
+    world.settle();
+    assert!(!world.vault.secrets.contains_key(&own_path()), "its value is somewhere, and not ours to replace");
+}
+
+#[test]
+fn a_secret_whose_newest_version_was_deleted_is_waited_for() {
+    let mut world = clone_with(&json!({}), "Staging");
+    // Vault says of it that it is there, and has no keys.
+    world.vault.secrets.insert(own_path(), BTreeSet::new());
+    world.settle();
+    assert!(world.vault.secrets[&own_path()].is_empty(), "nothing is written over it");
+    assert!(message(&world).contains("API_KEY"), "{}", message(&world));
+}
+
+#[test]
+fn applications_that_ask_vault_themselves_reach_it_where_it_is_in_the_cluster() {
+    let rule = ChildId { kind: ChildKind::NetworkPolicy, name: "allow-vault".to_owned() };
+    let none = SecretsOperator::None;
+    let external = SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned());
+    for (address, operator, reached) in [
+        ("https://vault.secrets.svc:8200", &none, true),
+        ("https://vault.secrets.svc.cluster.local", &none, true),
+        ("https://vault.secrets.svc:8200", &external, false),
+        ("https://vault.example.com:8200", &none, false),
+        ("https://vault:8200", &none, false),
+        ("https://10.0.0.1:8200", &none, false),
+    ] {
+        let mut world = clone_with(&json!({}), "Staging");
+        let address = address.to_owned();
+        world.settings.vault = Some(VaultSettings { address: address.clone(), ..settings(operator.clone()) });
+        world.settle();
+        assert_eq!(world.children.contains_key(&rule), reached, "{address}");
+    }
 }
 
 #[test]
