@@ -72,7 +72,22 @@ fn a_reference_reads_the_projects_shared_secret_and_nothing_beside_it() {
 #[test]
 fn copying_needs_an_operator_that_may_and_leaves_no_access_behind() {
     let world = World::start("copy", &["--set", "secretsOperator.kind=none", "--set", "vault.allowCopy=true"]);
+    // One died while it copied for an environment that is gone by now.
+    let root = world.bao.as_root();
+    let gone = "pf-copy-00000000-0000-0000-0000-000000000000";
+    let mark = "# environment-manager at auth/kubernetes: duplicate/gone 00000000-0000-0000-0000-000000000000\n";
+    world.bao.write_policy(gone, &format!("{mark}path \"kv/data/x\" {{ capabilities = [\"read\"] }}")).unwrap();
+    root.run([
+        "write",
+        &format!("auth/kubernetes/role/{gone}"),
+        "bound_service_account_names=environment-manager",
+        "bound_service_account_namespaces=environment-manager",
+        "audience=vault",
+    ])
+    .unwrap();
     let _operator = world.operator(&[]);
+    eventually("the end of what it left", || (!root.run(["policy", "list"]).unwrap().contains(gone)).then_some(()));
+    assert!(!root.run(["list", "auth/kubernetes/role"]).unwrap_or_default().contains(gone));
     let project = world.project("duplicate");
     base(&world, &project);
     let staging = project.environment("staging").with("baseFrom", clone_of("dev", "Copy")).ready();
@@ -98,45 +113,100 @@ fn production_shares_nothing_with_development() {
     }
 }
 
-/// An operator that is killed after each write to Vault, until the clone is there: no value is made a second time.
+#[test]
+fn a_value_that_somebody_took_away_is_lost_and_never_made_anew() {
+    let world = World::shared();
+    let project = world.project("lost");
+    base(world, &project);
+    let staging = project.environment("staging").with("baseFrom", clone_of("dev", "Regenerate")).ready();
+    let path = format!("{}/payments", place(&staging).prefix);
+    let root = world.bao.as_root();
+    // Its newest version, which somebody can bring back; then all of it.
+    for (how, look) in [(["kv", "delete"].as_slice(), "deleted"), (&["kv", "metadata", "delete"], "gone")] {
+        root.run(how.iter().copied().chain(["-mount=kv", &path])).unwrap();
+        for time in ["first", "second"] {
+            let asked = format!("{look}-{time}");
+            staging.annotate("platform.puraify.app/look-into-vault", &asked);
+            // What was asked last was looked at when what is asked after it is.
+            let before = world.requests().len();
+            staging.wait_said("SecretsReady", "SecretsMissing");
+            eventually("the look", || {
+                let looked = |entry: &serde_json::Value| {
+                    let path_is = entry["request"]["path"].as_str().is_some_and(|found| found.ends_with(&path));
+                    entry["type"] == "response" && path_is && entry["request"]["operation"] == "read"
+                };
+                world.requests().iter().skip(before).any(looked).then_some(())
+            });
+        }
+        let kept = root.json(["kv", "metadata", "get", "-mount=kv", &path]);
+        assert!(kept.is_err() || kept.unwrap()["data"]["current_version"] == 1, "{look}: it is not made anew");
+        let secret = staging.live()["status"]["secrets"][0].clone();
+        assert_eq!(secret["state"], "Lost", "{secret}");
+    }
+    let message = staging.condition("SecretsReady").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("API_KEY (had one before)"), "{message}");
+    world.put(&path, "api_key", "by-hand");
+    staging.annotate("platform.puraify.app/look-into-vault", "again");
+    staging.wait_ready();
+}
+
+/// An operator that is killed after each write to Vault that was answered, and before the next one is, until the clone is there: no
+/// value is made a second time, and nothing stays of what it was doing.
 #[test]
 fn an_operator_killed_at_any_point_makes_no_value_twice() {
-    let world = World::start("killed", &["--set", "secretsOperator.kind=none"]);
+    let world = World::start("killed", &["--set", "secretsOperator.kind=none", "--set", "vault.allowCopy=true"]);
     let operator = world.operator(&[]);
     let project = world.project("killed");
     base(&world, &project);
     operator.kill(world.cluster);
-    let asked = world.requests().len();
-    let staging = project.environment("staging").with("baseFrom", clone_of("dev", "Regenerate")).create();
-    let mut kills = 0;
-    loop {
-        let mut operator = Operator::spawn(world.cluster);
-        let writes = |world: &World| {
-            let by_operator = |entry: &&serde_json::Value| {
-                let name = entry["auth"]["display_name"].as_str().unwrap_or_default();
-                let changes =
-                    ["create", "update"].contains(&entry["request"]["operation"].as_str().unwrap_or_default());
-                entry["type"] == "response" && changes && name.contains("environment-manager")
+    for strategy in ["Regenerate", "Copy"] {
+        let asked = world.requests().len();
+        let name = strategy.to_lowercase();
+        let clone = project.environment(&name).with("baseFrom", clone_of("dev", strategy)).create();
+        let mut kills = 0;
+        loop {
+            let mut operator = Operator::spawn(world.cluster);
+            let writes = |world: &World| {
+                let by_operator = |entry: &&serde_json::Value| {
+                    let name = entry["auth"]["display_name"].as_str().unwrap_or_default();
+                    let operation = entry["request"]["operation"].as_str().unwrap_or_default();
+                    let changes = ["create", "update", "delete"].contains(&operation);
+                    entry["type"] == "response" && changes && name.contains("environment-manager")
+                };
+                world.requests().iter().skip(asked).filter(by_operator).count()
             };
-            world.requests().iter().skip(asked).filter(by_operator).count()
-        };
-        let before = writes(&world);
-        let done = eventually("a write to Vault, or the end", || {
-            assert!(operator.try_wait().is_none());
-            let ready =
-                staging.get()?["status"]["conditions"].to_string().contains("\"SecretsReady\"") && staging.is_ready();
-            (writes(&world) > before || ready).then_some(ready)
-        });
-        operator.kill(world.cluster);
-        if done {
-            break;
+            let before = writes(&world);
+            let done = eventually("a write to Vault, or the end", || {
+                assert!(operator.try_wait().is_none());
+                let said = clone.get()?["status"]["conditions"].to_string();
+                let ready = said.contains("\"SecretsReady\"") && clone.is_ready();
+                (writes(&world) > before || ready).then_some(ready)
+            });
+            // What it asks next is answered after its end, or never.
+            if kills % 2 == 1 {
+                world.bao.pause().unwrap();
+            }
+            operator.kill(world.cluster);
+            world.bao.resume().unwrap();
+            if done {
+                break;
+            }
+            kills += 1;
+            assert!(kills < 30, "it does not come to an end");
         }
-        kills += 1;
-        assert!(kills < 20, "it does not come to an end");
+        assert!(kills >= 2, "{strategy}: it was killed {kills} times: policy, role and secret are writes of their own");
+        let path = format!("{}/payments", place(&clone).prefix);
+        let metadata = world.bao.as_root().json(["kv", "metadata", "get", "-mount=kv", &path]).unwrap();
+        assert_eq!(metadata["data"]["current_version"], 1, "{metadata}");
+        if strategy == "Copy" {
+            assert_eq!(world.values(&path), json!({"api_key": "dev-value", "webhook": "dev-hook"}));
+        }
+        println!("{strategy}: killed {kills} times; one version of the secret");
     }
-    assert!(kills >= 2, "it was killed {kills} times: policy, role and secret are writes of their own");
-    let metadata = format!("{}/payments", place(&staging).prefix);
-    let metadata = world.bao.as_root().json(["kv", "metadata", "get", "-mount=kv", &metadata]).unwrap();
-    assert_eq!(metadata["data"]["current_version"], 1, "{metadata}");
-    println!("killed {kills} times; one version of the secret");
+    let _operator = world.operator(&[]);
+    eventually("the end of what copying left", || {
+        let list = |args: [&str; 2]| world.bao.as_root().run(args).unwrap();
+        let left = [list(["list", "sys/policies/acl"]), list(["list", "auth/kubernetes/role"])].concat();
+        (!left.contains("pf-copy-")).then_some(())
+    });
 }

@@ -15,6 +15,7 @@ mod support;
 mod canary;
 mod cloning;
 mod isolation;
+mod logins;
 mod operators;
 mod outage;
 mod removal;

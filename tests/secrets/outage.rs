@@ -75,6 +75,25 @@ fn a_sealed_vault_is_said_to_be_sealed() {
 }
 
 #[test]
+fn a_vault_that_hangs_is_given_up_after_seconds_and_hides_nothing_else() {
+    let world = World::start("hangs", &["--set", "secretsOperator.kind=none"]);
+    let _operator = world.operator(&[]);
+    let project = world.project("hangs");
+    let dev = project.environment("dev").ready();
+    world.bao.pause().unwrap();
+    dev.annotate("platform.puraify.app/look-into-vault", "1");
+    let message = dev.wait_said("SecretsReady", "VaultUnavailable");
+    assert!(message.contains("no answer within 5 s"), "{message}");
+    assert!(dev.is_ready());
+    // What has nothing to do with it goes on.
+    dev.edit_and_wait(&serde_json::json!({"config": {"flags": [{"name": "F", "enabled": true}]}}));
+    dev.child("networkpolicy", "default-deny").delete();
+    eventually("the repair", || dev.child("networkpolicy", "default-deny").get());
+    world.bao.resume().unwrap();
+    dev.wait_condition("SecretsReady", "AsIntended");
+}
+
+#[test]
 fn an_operator_without_its_right_says_which_policy_it_needs_and_goes_on_when_it_has_it() {
     let world = World::start("denied", &["--set", "secretsOperator.kind=none"]);
     let root = world.bao.as_root();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    support::{Operator, PATIENT, eventually},
+    support::eventually,
     world::{World, place},
 };
 
@@ -43,9 +43,18 @@ fn access_ends_first_in_the_order_that_is_promised_and_a_live_token_is_dead() {
     assert!(deletions[2..].iter().all(|path| path.starts_with(&format!("kv/metadata/{prefix}/"))));
     assert_eq!(deletions.len(), 5);
 
-    // A later one of the same name has a place of its own.
-    let again = project.environment("dev").create();
-    assert_ne!(place(&again).prefix, prefix);
+    // A later one of the same name has a place of its own, and neither of them reads the other's.
+    let again = project.environment("dev").ready();
+    let new = place(&again);
+    assert_ne!(new.prefix, prefix);
+    world.put(&format!("{}/extra", new.prefix), "b", "3");
+    world.put(&format!("{prefix}/extra"), "b", "2");
+    assert!(live.run(["kv", "get", "-mount=kv", &format!("{}/extra", new.prefix)]).is_err());
+    // The ServiceAccount is another one. The API server takes a token for good that it saw within the last ten seconds.
+    eventually("the old token not to log in", || world.bao.login("kubernetes", &new.role, &jwt).err());
+    let reads = world.bao.with_token(world.login(&again));
+    reads.run(["kv", "get", "-mount=kv", &format!("{}/extra", new.prefix)]).unwrap();
+    assert!(reads.run(["kv", "get", "-mount=kv", &format!("{prefix}/extra")]).is_err());
 }
 
 #[test]
@@ -82,16 +91,8 @@ fn who_has_a_place_in_vault_is_not_let_go_by_an_operator_that_is_not_told_of_vau
     let (dev, goes) = (project.environment("dev").ready(), project.environment("goes").ready());
     let (role, lost) = (place(&dev).role, place(&goes).role);
     assert!(operator.terminate().success());
-    let start = |further: &[&str]| {
-        let about_vault = |arg: &&String| arg.starts_with("--vault") || arg.starts_with("--secrets-operator");
-        let args = world.cluster.operator_args().iter().filter(|arg| !about_vault(arg)).map(String::as_str);
-        let args: Vec<&str> = args.chain(further.iter().copied()).collect();
-        let log = world.cluster.dir().join("logs/environment-manager.log");
-        let mut operator = Operator::run(world.cluster.operator_kubeconfig(), &log, &args);
-        operator.wait_ready();
-        operator
-    };
-    let without = start(&[PATIENT]);
+    let start = |args: &[&str]| world.operator_with(&["--vault", "--secrets-operator"], args);
+    let without = start(&[]);
     dev.wait_said("SecretsReady", "VaultNotConfigured");
     assert!(dev.is_ready());
     goes.delete();
@@ -108,7 +109,7 @@ fn who_has_a_place_in_vault_is_not_let_go_by_an_operator_that_is_not_told_of_vau
     assert!(operator.terminate().success());
     // It is given up.
     dev.delete();
-    let _abandoning = start(&[PATIENT, "--vault-abandon"]);
+    let _abandoning = start(&["--vault-abandon"]);
     dev.wait_gone();
     assert!(policies().contains(&role), "nobody asked Vault");
 }

@@ -1,6 +1,6 @@
 //! A cluster with a real OpenBao beside it, and an operator that uses it with the policy that it prints, and no other right.
 
-use std::sync::OnceLock;
+use std::{io::Write as _, path::PathBuf, sync::OnceLock};
 
 use devcluster::{ControlPlane, OpenBao, Options, Toolbox};
 use serde_json::{Value, json};
@@ -67,6 +67,27 @@ impl World {
             Operator::spawn_with(self.cluster, self.cluster.operator_kubeconfig(), &[&[PATIENT], args].concat());
         operator.wait_ready();
         operator
+    }
+
+    /// Starts an operator whose arguments that begin with one of these are taken out, and these put in.
+    pub fn operator_with(&self, without: &[&str], args: &[&str]) -> Operator {
+        let stays = |arg: &&String| !without.iter().any(|prefix| arg.starts_with(prefix));
+        let stay = self.cluster.operator_args().iter().filter(stays).map(String::as_str);
+        let all: Vec<&str> = stay.chain([PATIENT]).chain(args.iter().copied()).collect();
+        let log = self.cluster.dir().join("logs/environment-manager.log");
+        let mut operator = Operator::run(self.cluster.operator_kubeconfig(), &log, &all);
+        operator.wait_ready();
+        operator
+    }
+
+    /// A file beside the control plane's own, readable by its owner alone.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.cluster.dir().join(name);
+        // Replaced as a whole, as the kubelet does it.
+        let mut new = tempfile::NamedTempFile::new_in(self.cluster.dir()).unwrap();
+        new.write_all(text.as_bytes()).unwrap();
+        new.persist(&path).unwrap();
+        path
     }
 
     /// A token of the `ServiceAccount` that reads an environment's secrets, for Vault.

@@ -1,0 +1,104 @@
+//! How the operator itself logs in, and what it makes of a login that ends and of a server that it does not know.
+
+use std::time::Duration;
+
+use devcluster::wait_until;
+
+use crate::{support::eventually, world::World};
+
+/// What says how to log in, among the operator's arguments.
+const LOGIN: [&str; 4] = ["--vault-auth=", "--vault-login-path=", "--vault-login-role=", "--vault-token-file="];
+
+fn world(name: &str) -> World {
+    World::start(name, &["--set", "secretsOperator.kind=none"])
+}
+
+#[test]
+fn an_app_role_does_and_a_login_that_ends_is_made_anew_without_a_word() {
+    let world = world("approle");
+    let root = world.bao.as_root();
+    // It ends for good after two seconds, and is renewed in vain before.
+    let role =
+        ["write", "auth/approle/role/operator", "token_policies=environment-manager", "token_no_default_policy=true"];
+    root.run(role.into_iter().chain(["token_ttl=2s", "token_max_ttl=2s"])).unwrap();
+    let id = root.json(["read", "auth/approle/role/operator/role-id"]).unwrap()["data"]["role_id"].clone();
+    let secret = root.json(["write", "-force", "auth/approle/role/operator/secret-id"]).unwrap();
+    let id = world.file("role-id", id.as_str().unwrap());
+    let secret = world.file("secret-id", secret["data"]["secret_id"].as_str().unwrap());
+    let files =
+        [format!("--vault-role-id-file={}", id.display()), format!("--vault-secret-id-file={}", secret.display())];
+    let _operator = world.operator_with(&LOGIN, &["--vault-auth=approle", &files[0], &files[1]]);
+    let project = world.project("approle");
+    let environments: Vec<_> = (0..4)
+        .map(|number| {
+            let before = logins(&world);
+            let environment = project.environment(&format!("e-{number}")).ready();
+            // Only when its login has ended comes the next one, and only who asks finds out.
+            let mut asked = 0;
+            eventually("the operator to log in anew", || {
+                environment.annotate("platform.puraify.app/look-into-vault", &asked.to_string());
+                asked += 1;
+                (logins(&world) > before).then_some(())
+            });
+            environment
+        })
+        .collect();
+    for environment in &environments {
+        environment.wait_ready();
+        let told = environment.events();
+        assert!(!told.iter().any(|(reason, _)| reason.starts_with("Vault")), "{told:?}");
+    }
+}
+
+/// How often somebody has logged in by `AppRole`.
+fn logins(world: &World) -> usize {
+    let login = |entry: &&serde_json::Value| {
+        entry["type"] == "response" && entry["request"]["path"] == "auth/approle/login" && entry["error"].is_null()
+    };
+    world.requests().iter().filter(login).count()
+}
+
+#[test]
+fn a_token_that_somebody_else_renews_does_and_is_read_anew_when_it_is_refused() {
+    let world = world("token");
+    let root = world.bao.as_root();
+    let token = || {
+        let made =
+            root.json(["token", "create", "-policy=environment-manager", "-no-default-policy", "-ttl=1h"]).unwrap();
+        made["auth"]["client_token"].as_str().unwrap().to_owned()
+    };
+    let first = token();
+    let file = world.file("operators-token", &first);
+    let _operator =
+        world.operator_with(&LOGIN, &["--vault-auth=token", &format!("--vault-token-file={}", file.display())]);
+    let project = world.project("token");
+    let one = project.environment("one").ready();
+    world.file("operators-token", &token());
+    root.run(["token", "revoke", &first]).unwrap();
+    let two = project.environment("two").ready();
+    for environment in [one, two] {
+        assert!(!environment.events().iter().any(|(reason, _)| reason.starts_with("Vault")));
+    }
+    // A token of its own it ends; one of somebody else's it does not.
+    let revoked = |entry: &serde_json::Value| entry["request"]["path"] == "auth/token/revoke-self";
+    assert!(!world.requests().iter().any(revoked));
+}
+
+#[test]
+fn a_server_of_an_unknown_authority_gets_nothing_and_the_right_one_is_taken_up_within_a_minute() {
+    let world = world("authority");
+    let root = world.bao.as_root();
+    root.run(["secrets", "enable", "pki"]).unwrap();
+    let other = root.run(["write", "-field=certificate", "pki/root/generate/internal", "common_name=other"]).unwrap();
+    let file = world.file("authority.pem", &other);
+    let _operator = world.operator_with(&["--vault-ca-file="], &[&format!("--vault-ca-file={}", file.display())]);
+    let project = world.project("authority");
+    let before = world.requests().len();
+    let dev = project.environment("dev").create();
+    let message = dev.wait_said("SecretsReady", "VaultUnavailable");
+    assert!(message.contains("certificate"), "{message}");
+    assert_eq!(world.requests().len(), before, "not even the operator's token was sent");
+    world.file("authority.pem", &std::fs::read_to_string(world.bao.ca_file()).unwrap());
+    // The file is read once a minute.
+    wait_until("the environment to be ready", Duration::from_secs(90), || Ok(dev.is_ready().then_some(()))).unwrap();
+}
