@@ -114,6 +114,8 @@ pub enum Reason {
     ConfigDiverged,
     /// Secrets that variables refer to have no value.
     SecretsMissing,
+    /// The secrets operator that shall bring secrets into namespaces is not installed.
+    SecretsOperatorMissing,
     /// Vault does not answer, or not as it should.
     VaultUnavailable,
     /// Vault refuses what the operator asks.
@@ -154,6 +156,7 @@ impl Reason {
             Self::ConfigPending => "ConfigPending",
             Self::ConfigDiverged => "ConfigDiverged",
             Self::SecretsMissing => "SecretsMissing",
+            Self::SecretsOperatorMissing => "SecretsOperatorMissing",
             Self::VaultUnavailable => "VaultUnavailable",
             Self::VaultRefused => "VaultRefused",
             Self::VaultNotConfigured => "VaultNotConfigured",

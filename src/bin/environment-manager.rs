@@ -69,7 +69,9 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(config) => run(*config),
         Command::Crds => print(&api::crds_yaml()),
-        Command::VaultPolicy(config) => print(&operator_policy(&config.settings(String::new(), SecretsOperator::None))),
+        Command::VaultPolicy(config) => {
+            print(&operator_policy(&config.settings(String::new(), SecretsOperator::None, true)))
+        }
         Command::Check(arguments) => check(arguments),
     }
 }

@@ -261,9 +261,9 @@ impl VaultConfig {
         self.vault_address.clone().map(|address| Access { address, namespace, ca, login })
     }
 
-    /// What the platform team decided. `ca` is the certificate authority's text.
+    /// What the platform team decided. `ca` is the certificate authority's text; `installed` says whether that secrets operator is.
     #[must_use]
-    pub fn settings(&self, ca: String, secrets_operator: SecretsOperator) -> VaultSettings {
+    pub fn settings(&self, ca: String, secrets_operator: SecretsOperator, installed: bool) -> VaultSettings {
         let strategy = |shared: &Shared| match shared {
             Shared::Copy => SecretStrategy::Copy,
             Shared::Reference => SecretStrategy::Reference,
@@ -282,6 +282,7 @@ impl VaultConfig {
             allow_copy: self.vault_allow_copy,
             across_production,
             secrets_operator,
+            installed,
         }
     }
 

@@ -50,7 +50,7 @@ pub async fn run(config: RunConfig) -> Result<(), RunError> {
 /// The one place where controllers join the process: make caches, subscribe, [`watch`](Process::watch), and
 /// [`control`](Process::control).
 fn add_controllers(process: &mut Process, vault: Option<Connected>) {
-    let secrets = vault.as_ref().map_or(&[][..], |vault| ChildKind::of_secrets(&vault.settings.secrets_operator));
+    let secrets = vault.as_ref().map_or(&[][..], |vault| ChildKind::served(&vault.settings));
     let world = Arc::new(World::new(secrets));
     let limits = process.config.limits();
 

@@ -295,9 +295,11 @@ impl Process {
         let fillings = join_all(self.fillings.drain(..));
         let (client, namespace, vault) = (self.client.clone(), self.namespace(), self.uses_vault());
         async move {
-            fillings.await;
-            guard::wait_until_enforced(&client, &namespace, vault).await;
-            enforced.store(true, Ordering::Relaxed);
+            let guarded = async {
+                guard::wait_until_enforced(&client, &namespace, vault).await;
+                enforced.store(true, Ordering::Relaxed);
+            };
+            futures::join!(fillings, guarded);
         }
     }
 

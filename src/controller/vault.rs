@@ -1,13 +1,13 @@
 //! What is found out about Vault and secrets operators before the controllers begin.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use kube::Client;
 use tracing::{info, warn};
 
 use super::process::{Process, RunError};
 use crate::{
-    config::vault::{Auth, Bringer},
+    config::vault::{Auth, Bringer, VaultConfig},
     domain::{
         environment::children::ChildKind,
         vault::{SecretsOperator, VaultSettings},
@@ -41,59 +41,73 @@ pub(super) async fn connect(process: &mut Process) -> Result<Option<Connected>, 
         Some(file) => std::fs::read_to_string(file)
             .map_err(|error| SetupError::Tls(format!("cannot read {}: {error}", file.display())))?,
     };
-    let operator = match config.secrets_operator {
-        Bringer::None => SecretsOperator::None,
-        Bringer::ExternalSecrets => config.external_secrets(),
-        Bringer::VaultSecrets => SecretsOperator::VaultSecrets,
-        Bringer::Auto => {
-            let candidates = [config.external_secrets(), SecretsOperator::VaultSecrets];
-            let operator = installed(&process.client, &candidates).await;
-            process.end_when(until_other(process.client.clone(), candidates, operator.clone()));
-            operator
-        }
-    };
-    info!("secrets operator: {}", name(&operator));
-    Ok(Some(Connected { vault, settings: config.settings(ca, operator) }))
+    if access.address.starts_with("http://") {
+        warn!("values go to and from {} unencrypted: give vault.address as https", access.address);
+    }
+    let candidates = candidates(config);
+    let chosen = Chosen::of(&process.client, &candidates).await;
+    info!("secrets operator: {chosen}");
+    let settings = config.settings(ca, chosen.operator.clone(), chosen.installed);
+    if !candidates.is_empty() {
+        process.end_when(chosen.until_other(process.client.clone(), candidates));
+    }
+    Ok(Some(Connected { vault, settings }))
 }
 
-fn name(operator: &SecretsOperator) -> &'static str {
-    match operator {
-        SecretsOperator::None => "none; applications ask Vault themselves",
-        SecretsOperator::ExternalSecrets(..) => "External Secrets",
-        SecretsOperator::VaultSecrets => "Vault Secrets Operator",
+/// Who may bring secrets: the first one that is installed, or else the last one that is named.
+fn candidates(config: &VaultConfig) -> Vec<SecretsOperator> {
+    match config.secrets_operator {
+        Bringer::None => vec![],
+        Bringer::ExternalSecrets => vec![config.external_secrets()],
+        Bringer::VaultSecrets => vec![SecretsOperator::VaultSecrets],
+        Bringer::Auto => vec![config.external_secrets(), SecretsOperator::VaultSecrets, SecretsOperator::None],
     }
 }
 
-/// The first of these whose kinds are all served.
-async fn installed(client: &Client, candidates: &[SecretsOperator]) -> SecretsOperator {
-    for candidate in candidates {
-        if is_served(client, candidate).await {
-            return candidate.clone();
-        }
-    }
-    SecretsOperator::None
-}
-
-/// Ends when another secrets operator is the first one that is installed: not before two looks in a row have found that, since its
-/// kinds come one after the other.
-async fn until_other<const N: usize>(
-    client: Client,
-    candidates: [SecretsOperator; N],
+/// Who brings secrets.
+#[derive(Clone, PartialEq)]
+struct Chosen {
     operator: SecretsOperator,
-) -> String {
-    let mut before = operator.clone();
-    loop {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        let now = installed(&client, &candidates).await;
-        if now != operator && now == before {
-            return format!("the secrets operator was {} and is {}", name(&operator), name(&now));
-        }
-        before = now;
+    installed: bool,
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = if self.installed { "" } else { ", which is not installed" };
+        write!(f, "{}{missing}", self.operator.name())
     }
 }
 
+impl Chosen {
+    async fn of(client: &Client, candidates: &[SecretsOperator]) -> Self {
+        for candidate in candidates {
+            if is_served(client, candidate).await {
+                return Self { operator: candidate.clone(), installed: true };
+            }
+        }
+        match candidates.last() {
+            Some(last) => Self { operator: last.clone(), installed: false },
+            None => Self { operator: SecretsOperator::None, installed: true },
+        }
+    }
+
+    /// Ends when the choice is another one: not before two looks in a row have found that, since kinds come one after the other.
+    async fn until_other(self, client: Client, candidates: Vec<SecretsOperator>) -> String {
+        let mut before = self.clone();
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let now = Self::of(&client, &candidates).await;
+            if now != self && now == before {
+                return format!("the secrets operator was {self}, and is {now}");
+            }
+            before = now;
+        }
+    }
+}
+
+/// Whether all kinds of it are; nobody needs none.
 async fn is_served(client: &Client, operator: &SecretsOperator) -> bool {
-    let Some(kind) = ChildKind::of_secrets(operator).first() else { return false };
+    let Some(kind) = ChildKind::of_secrets(operator).first() else { return true };
     loop {
         match client.list_api_group_resources(kind.api_version()).await {
             Ok(served) => {

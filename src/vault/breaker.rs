@@ -123,7 +123,7 @@ impl Breaker {
             }
             let waiting: Vec<ObjectKey> = std::mem::take(&mut self.state().waiting).into_iter().collect();
             if !waiting.is_empty() {
-                tracing::info!(waiting = waiting.len(), "Vault is back");
+                tracing::info!(waiting = waiting.len(), "Vault is asked by all again");
             }
             let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX).max(1);
             for (at, key) in (0_u32..).zip(waiting) {

@@ -123,7 +123,7 @@ impl Connection {
             bytes.zeroize();
             Ok(answer)
         };
-        let late = |_| VaultError::Unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
+        let late = |_| VaultError::Unreachable(format!("nothing came within {} s", TIMEOUT.as_secs()));
         time::timeout(TIMEOUT, exchange).await.map_err(late)?
     }
 

@@ -17,7 +17,7 @@ fn base<'project>(world: &World, project: &'project Project) -> Environment<'pro
         .secret("API_KEY", "payments", "api_key")
         .create();
     let message = dev.wait_said("SecretsReady", "SecretsMissing");
-    assert!(message.contains("API_KEY") && message.contains("bao kv patch -mount=kv"), "{message}");
+    assert!(message.contains("API_KEY") && message.contains("bao kv put -mount=kv"), "{message}");
     let path = format!("{}/payments", place(&dev).prefix);
     world.bao.as_root().run(["kv", "put", "-mount=kv", &path, "api_key=dev-value", "webhook=dev-hook"]).unwrap();
     dev.annotate("platform.puraify.app/look-into-vault", "1");

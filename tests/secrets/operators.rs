@@ -1,5 +1,6 @@
 //! The objects that a secrets operator executes: accepted by those projects' real kinds, complete, and nobody else's.
 
+use devcluster::Toolbox;
 use serde_json::json;
 
 use crate::{
@@ -89,7 +90,7 @@ fn the_vault_secrets_operator_is_found_by_its_kinds_and_gets_its_objects() {
     }
     assert!(!before.wait_end().success(), "a restart takes it up");
     let log = std::fs::read_to_string(world.cluster.dir().join("logs/environment-manager.log")).unwrap();
-    let said = "the secrets operator was External Secrets and is Vault Secrets Operator; a restart takes it up";
+    let said = "the secrets operator was External Secrets, and is the Vault Secrets Operator; a restart takes it up";
     assert!(log.contains(said), "{log}");
 
     let operator = Operator::start(world.cluster);
@@ -116,4 +117,31 @@ fn the_vault_secrets_operator_is_found_by_its_kinds_and_gets_its_objects() {
     dev.delete();
     dev.wait_gone();
     assert!(operator.terminate().success());
+}
+
+#[test]
+fn an_operator_whose_secrets_operator_is_not_installed_serves_everything_else_until_it_is() {
+    let world = World::start("absent", &["--set", "secretsOperator.kind=external-secrets"]);
+    let kubectl = world.cluster.kubectl();
+    for kind in ["externalsecrets", "secretstores"] {
+        kubectl.run(["delete", "crd", &format!("{kind}.external-secrets.io")]).unwrap();
+    }
+    let before = Operator::start(world.cluster);
+    let project = world.project("absent");
+    project.environment("without").ready();
+    let dev = project.environment("dev").secret("API_KEY", "payments", "api_key").create();
+    world.put(&format!("{}/payments", place(&dev).prefix), "api_key", "x");
+    dev.annotate("platform.puraify.app/look-into-vault", "1");
+    let message = dev.wait_said("SecretsReady", "SecretsOperatorMissing");
+    assert!(message.contains("External Secrets is not installed"), "{message}");
+    // It is installed.
+    let kinds = Toolbox::from_env().unwrap().kinds().unwrap();
+    kubectl.run(["apply", "--server-side", "--filename", kinds.to_str().unwrap()]).unwrap();
+    assert!(!before.wait_end().success(), "a restart takes it up");
+    let _operator = Operator::start(world.cluster);
+    dev.wait_ready();
+    kubectl.run(["get", "secretstore", "vault", "--namespace", &dev.namespace()]).unwrap();
+    // What is new was never taken away.
+    let told = dev.events();
+    assert!(!told.iter().any(|(reason, _)| reason == "DriftRepaired"), "{told:?}");
 }

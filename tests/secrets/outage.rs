@@ -83,7 +83,7 @@ fn a_vault_that_hangs_is_given_up_after_seconds_and_hides_nothing_else() {
     world.bao.pause().unwrap();
     dev.annotate("platform.puraify.app/look-into-vault", "1");
     let message = dev.wait_said("SecretsReady", "VaultUnavailable");
-    assert!(message.contains("no answer within 5 s"), "{message}");
+    assert!(message.contains("nothing came within 5 s"), "{message}");
     assert!(dev.is_ready());
     // What has nothing to do with it goes on.
     dev.edit_and_wait(&serde_json::json!({"config": {"flags": [{"name": "F", "enabled": true}]}}));

@@ -245,14 +245,14 @@ impl Keeper {
                     self.trigger.now(key.clone());
                 }
                 let remedy = if refused {
-                    "Write the policy that `environment-manager vault-policy` prints, and see to the operator's role and the mounts. It goes on by itself then"
+                    "Write the policy that `environment-manager vault-policy` prints with the operator's own flags (helm's notes have the command), and see to the operator's role and the mounts. It goes on by itself then"
                 } else {
                     "It goes on by itself when Vault is back"
                 };
                 return Trouble { down: true, refused, message: format!("{why}. {remedy}") };
             }
             VaultError::Denied => told(
-                ". Write the policy that `environment-manager vault-policy` prints, and give it to the operator's role",
+                ". Write the policy that `environment-manager vault-policy` prints with the operator's own flags (helm's notes have the command), and give it to the operator's role",
             ),
             VaultError::Login(_) => told(
                 ". See to it that its role exists, is bound to the operator's ServiceAccount and takes its audience",
@@ -393,13 +393,20 @@ impl EnvironmentController {
     }
 
     async fn sweep_now_and_then(&self, keeper: &Keeper) {
+        let mut reached = false;
         loop {
             let mut roles = BTreeSet::new();
             self.world.environments.for_each(|key, held| {
                 roles.insert(Place::of(&key.namespace, &key.name, &held.stamp.uid.to_string()).role());
             });
             let pause = match keeper.sweep(self.executor.client(), &roles).await {
-                Ok(_) => keeper.settings.check_interval,
+                Ok(_) => {
+                    if !reached {
+                        reached = true;
+                        tracing::info!("Vault at {} is reached, and the operator is logged in", keeper.vault.address());
+                    }
+                    keeper.settings.check_interval
+                }
                 Err(error) => {
                     tracing::warn!("cannot look for what environments that are gone left in Vault: it {error}");
                     keeper.settings.check_interval.min(Duration::from_mins(1))

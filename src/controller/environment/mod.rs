@@ -25,7 +25,7 @@ use super::{
     world::{self, World, environment_of_revision, target_of},
 };
 use crate::{
-    api::{EnvironmentRevision, PlatformEnvironment, PlatformEnvironmentStatus, Release},
+    api::{EnvironmentRevision, PlatformEnvironment, PlatformEnvironmentStatus},
     domain::{
         environment::{
             children::{self, ChildId, ChildKind},
@@ -476,14 +476,8 @@ fn was_there(environment: &PlatformEnvironment, child: &ChildId) -> bool {
     if child.kind == ChildKind::Namespace {
         return true;
     }
-    let Some(status) = environment.status.as_ref() else { return false };
-    // The content of a release that is only on its way was never there.
-    let content =
-        |release: &Release| [release.variables.as_str(), release.flags.as_str(), "release"].contains(&&*child.name);
-    let belongs = match child.kind {
-        ChildKind::ConfigMap => status.release.as_ref().is_some_and(content),
-        _ => status.isolation.as_ref().is_some_and(|isolation| children::belongs_to(child, isolation)),
-    };
+    // The content of a release that is only on its way was never there, and neither was what other settings ask for.
+    let belongs = environment.status.as_ref().is_some_and(|status| children::belongs_to(child, status));
     is_ready(environment) && belongs
 }
 

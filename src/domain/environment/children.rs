@@ -11,14 +11,14 @@ use super::{flagd, ownership::OwnedFields, secret_objects};
 use crate::{
     api::{
         ANNOTATION_INTENT, Digest, EnvironmentClass, LABEL_CLASS, LABEL_ENVIRONMENT, LABEL_ENVIRONMENT_UID,
-        LABEL_PROJECT, Release,
+        LABEL_PROJECT, PlatformEnvironmentStatus, Release,
         isolation::{Access, EffectiveIsolation},
         revision::EffectiveConfiguration,
     },
     domain::{
         canonical,
         settings::Settings,
-        vault::{SecretsOperator, VaultSettings, WORKLOAD},
+        vault::{SERVICE_ACCOUNT, SecretsOperator, VaultSettings, WORKLOAD},
     },
 };
 
@@ -71,6 +71,12 @@ impl ChildKind {
             SecretsOperator::ExternalSecrets(..) => &[Self::SecretStore, Self::ExternalSecret],
             SecretsOperator::VaultSecrets => &[Self::VaultConnection, Self::VaultAuth, Self::VaultStaticSecret],
         }
+    }
+
+    /// The kinds that a secrets operator executes, as far as the cluster has them.
+    #[must_use]
+    pub fn served(vault: &VaultSettings) -> &'static [Self] {
+        if vault.installed { Self::of_secrets(&vault.secrets_operator) } else { &[] }
     }
 
     /// Whether it brings secrets, by way of a secrets operator.
@@ -235,6 +241,7 @@ pub fn namespace(owner: Owner<'_>, isolation: &EffectiveIsolation) -> Intent {
 
 const ALLOW_GATEWAYS: &str = "allow-gateways";
 const ALLOW_INTERNET: &str = "allow-internet";
+const ALLOW_VAULT: &str = "allow-vault";
 
 /// Everything that keeps the environment apart, and lets people look into it.
 #[must_use]
@@ -266,15 +273,31 @@ pub fn isolation_children(
     children
 }
 
-/// Whether an environment with this isolation has this child: what always is there, or what its isolation asks for.
+/// Whether an environment with this status had this child: what always is there, what its isolation asks for, and what brings its
+/// secrets.
 #[must_use]
-pub fn belongs_to(child: &ChildId, isolation: &EffectiveIsolation) -> bool {
+pub fn belongs_to(child: &ChildId, status: &PlatformEnvironmentStatus) -> bool {
+    let isolation = |asks: &dyn Fn(&EffectiveIsolation) -> bool| status.isolation.as_ref().is_some_and(asks);
+    let brings = || status.secrets.iter().any(|secret| secret.secret.is_some());
     match (child.kind, child.name.as_str()) {
-        (ChildKind::NetworkPolicy, ALLOW_GATEWAYS) => !isolation.gateways.is_empty(),
-        (ChildKind::NetworkPolicy, ALLOW_INTERNET) => isolation.internet,
-        (ChildKind::RoleBinding, secret_objects::TOKEN_BINDING) => true,
-        (ChildKind::RoleBinding, name) => isolation.roles.iter().any(|role| role_binding_name(role) == name),
-        _ => true,
+        (ChildKind::ConfigMap, name) => status
+            .release
+            .as_ref()
+            .is_some_and(|release| [release.variables.as_str(), release.flags.as_str(), "release"].contains(&name)),
+        (ChildKind::NetworkPolicy, ALLOW_GATEWAYS) => isolation(&|isolation| !isolation.gateways.is_empty()),
+        (ChildKind::NetworkPolicy, ALLOW_INTERNET) => isolation(&|isolation| isolation.internet),
+        (ChildKind::NetworkPolicy, ALLOW_VAULT) => status.vault.is_some(),
+        (ChildKind::ServiceAccount, SERVICE_ACCOUNT) | (ChildKind::RoleBinding, secret_objects::TOKEN_BINDING) => {
+            brings()
+        }
+        (ChildKind::RoleBinding, name) => {
+            isolation(&|isolation| isolation.roles.iter().any(|role| role_binding_name(role) == name))
+        }
+        (ChildKind::ExternalSecret | ChildKind::VaultStaticSecret, name) => {
+            status.secrets.iter().any(|secret| secret.secret.as_deref() == Some(name))
+        }
+        (kind, _) if kind.brings_secrets() => brings(),
+        _ => status.isolation.is_some(),
     }
 }
 
@@ -359,7 +382,7 @@ fn allow_vault(owner: Owner<'_>, vault: &VaultSettings) -> Option<Intent> {
     let ports: Vec<Value> = vault.ports.iter().map(|port| json!({"protocol": "TCP", "port": port})).collect();
     let to = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}});
     let egress = json!([{"to": [to], "ports": ports}]);
-    Some(network_policy(owner, "allow-vault", &json!(["Egress"]), &json!([]), &egress))
+    Some(network_policy(owner, ALLOW_VAULT, &json!(["Egress"]), &json!([]), &egress))
 }
 
 fn network_policy(owner: Owner<'_>, name: &str, types: &Value, ingress: &Value, egress: &Value) -> Intent {
@@ -498,14 +521,40 @@ mod tests {
         isolation.roles = vec!["view".to_owned()];
         let all: Vec<ChildId> =
             isolation_children(OWNER, &isolation, &[&view], &settings()).into_iter().map(|intent| intent.id).collect();
-        assert!(all.iter().all(|child| belongs_to(child, &isolation)));
+        let mut status = PlatformEnvironmentStatus { isolation: Some(isolation.clone()), ..Default::default() };
+        assert!(all.iter().all(|child| belongs_to(child, &status)));
         isolation.gateways.clear();
         isolation.roles.clear();
         isolation.internet = false;
         let fewer = isolation_children(OWNER, &isolation, &[], &settings());
         let made = |child: &ChildId| fewer.iter().any(|intent| intent.id == *child);
         assert_eq!(fewer.len(), all.len() - 3);
-        assert!(all.iter().all(|child| belongs_to(child, &isolation) == made(child)));
+        status.isolation = Some(isolation);
+        assert!(all.iter().all(|child| belongs_to(child, &status) == made(child)));
+    }
+
+    #[test]
+    fn what_a_secrets_operator_executes_was_there_once_it_brought_something() {
+        let child = |kind, name: &str| ChildId { kind, name: name.to_owned() };
+        let children = [
+            child(ChildKind::ServiceAccount, "vault"),
+            child(ChildKind::RoleBinding, "vault-token"),
+            child(ChildKind::SecretStore, "vault"),
+            child(ChildKind::ExternalSecret, "secret-a"),
+        ];
+        let isolation = isolation::effective(EnvironmentClass::Staging, None, &settings()).0;
+        let mut status = PlatformEnvironmentStatus { isolation: Some(isolation), ..Default::default() };
+        assert!(!children.iter().any(|child| belongs_to(child, &status)), "it is new, and nobody took it away");
+        status.secrets.push(crate::api::SecretStatus {
+            name: "A".to_owned(),
+            path: "a".to_owned(),
+            key: "a".to_owned(),
+            strategy: None,
+            state: crate::api::SecretState::Ready,
+            secret: Some("secret-a".to_owned()),
+        });
+        assert!(children.iter().all(|child| belongs_to(child, &status)));
+        assert!(!belongs_to(&child(ChildKind::ExternalSecret, "secret-b"), &status), "one that was added since");
     }
 
     #[test]

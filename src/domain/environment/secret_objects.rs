@@ -50,6 +50,9 @@ pub fn secret_name(path: &str) -> String {
 /// What brings the secrets that have a value. One that has none would keep the others of its path away.
 #[must_use]
 pub fn children(owner: Owner<'_>, vault: &VaultSettings, place: &Place, secrets: &[SecretStatus]) -> Vec<Intent> {
+    if !vault.installed {
+        return vec![];
+    }
     let mut paths: BTreeMap<&str, Vec<&SecretStatus>> = BTreeMap::new();
     for secret in secrets.iter().filter(|secret| secret.state == SecretState::Ready) {
         paths.entry(&secret.path).or_default().push(secret);

@@ -14,12 +14,13 @@ use super::{
 };
 use crate::{
     api::{
-        ANNOTATION_LOOK, ConditionStatus, DeletionPolicy, Digest, SecretState, SecretStatus, VaultLocation,
+        ANNOTATION_LOOK, ConditionStatus, DeletionPolicy, Digest, RevisionNumber, SecretState, SecretStatus,
+        VaultLocation,
         condition::{self, Reason},
     },
     domain::vault::{
         Change, Found, Place, Trouble, VaultSettings,
-        secrets::{Reference, Rules, Secrets, references},
+        secrets::{Forbidden, Reference, Rules, Secrets, references},
     },
 };
 
@@ -52,6 +53,7 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
         said,
         allow_copy: settings.allow_copy,
         across_production: &settings.across_production,
+        is_first: latest.number == RevisionNumber::FIRST,
     };
     let known = view.found.filter(|found| found.config == latest.config_digest);
     let references = if let Some(found) = known {
@@ -63,7 +65,13 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
         };
         references(&revision.spec.config)
     };
+    let stalled =
+        |forbidden: Forbidden| Hold::stalled(Reason::InvalidSpec, condition::SECRETS_READY, forbidden.to_string());
     if let Some(trouble) = view.trouble {
+        // It does not go away with the trouble.
+        if let Some(forbidden) = rules.forbidden(&references) {
+            return Err(stalled(forbidden));
+        }
         return in_trouble(snapshot, trouble, rules.were_ready(&references), findings);
     }
     let found = match usable(snapshot, view, settings, &rules, latest.config_digest) {
@@ -96,14 +104,19 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     if let Some(step) = work.step()? {
         return Ok(Some(step));
     }
-    if let Some(forbidden) = &secrets.forbidden {
-        return Err(Hold::stalled(Reason::InvalidSpec, condition::SECRETS_READY, forbidden.to_string()));
+    if let Some(forbidden) = secrets.forbidden {
+        return Err(stalled(forbidden));
     }
-    let missing: Vec<&SecretStatus> =
-        secrets.status.iter().filter(|secret| secret.state != SecretState::Ready).collect();
-    if !missing.is_empty() {
-        let message = missing_message(settings, &missing);
+    if let Some(message) = missing_message(settings, &secrets) {
         return Err(Hold::waiting(Reason::SecretsMissing, condition::SECRETS_READY, message));
+    }
+    if !settings.installed && !secrets.status.is_empty() {
+        let message = format!(
+            "{} is not installed in the cluster, so nobody brings the environment's secrets into its namespace. Install it, or \
+             choose another one (--secrets-operator, in the chart secretsOperator.kind). It goes on by itself then",
+            settings.secrets_operator.name(),
+        );
+        return Err(Hold::waiting(Reason::SecretsOperatorMissing, condition::SECRETS_READY, message));
     }
     findings.secrets_intact = Some(objects_are_done);
     Ok(None)
@@ -219,23 +232,44 @@ fn in_trouble(
     Err(Hold { retry, ..Hold::waiting(reason, condition::SECRETS_READY, trouble.message.clone()) })
 }
 
-fn missing_message(settings: &VaultSettings, missing: &[&SecretStatus]) -> String {
+/// Which secrets have no value, and who has to put one where; `None` if all have one.
+fn missing_message(settings: &VaultSettings, secrets: &Secrets) -> Option<String> {
+    let missing = secrets.status.iter().filter(|secret| secret.state != SecretState::Ready);
+    let (waiting, here): (Vec<_>, Vec<_>) = missing.partition(|secret| secrets.waiting.contains_key(&secret.path));
+    let mut sentences = vec![];
+    if let Some(first) = here.first() {
+        let verb = if secrets.there.contains(&first.path) { "patch" } else { "put" };
+        let (which, rest) = match here.len() {
+            1 => ("Put it there with", ""),
+            _ => ("Put them there, the first for example with", ". status.secrets says where each belongs"),
+        };
+        sentences.push(format!(
+            "Secrets have no value in Vault: {}. {which} bao kv {verb} -mount={} {} {}=-{rest}",
+            names(&here),
+            settings.mount,
+            first.path,
+            first.key,
+        ));
+    }
+    if let Some(base) = waiting.first().and_then(|first| secrets.waiting.get(&first.path)) {
+        sentences.push(format!(
+            "Secrets wait for a value to copy: {}. Put it into the base's secret, {base} for the first one, and not here: what is there \
+             is not copied",
+            names(&waiting),
+        ));
+    }
+    (!sentences.is_empty()).then(|| sentences.join(". "))
+}
+
+fn names(secrets: &[&SecretStatus]) -> String {
     let name = |secret: &&SecretStatus| match secret.state {
         SecretState::Lost => format!("{} (had one before)", secret.name),
         _ => secret.name.clone(),
     };
-    let names: Vec<String> = missing.iter().take(MOST_NAMES).map(name).collect();
-    let more = missing.len().saturating_sub(MOST_NAMES);
+    let names: Vec<String> = secrets.iter().take(MOST_NAMES).map(name).collect();
+    let more = secrets.len().saturating_sub(MOST_NAMES);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let first = missing.first().map_or(("", ""), |first| (first.path.as_str(), first.key.as_str()));
-    format!(
-        "Secrets have no value in Vault: {}{more}. Put them there, the first for example with \
-         bao kv patch -mount={} {} {}=-; if there is no secret at that path yet, put instead of patch",
-        names.join(", "),
-        settings.mount,
-        first.0,
-        first.1,
-    )
+    format!("{}{more}", names.join(", "))
 }
 
 /// The place in Vault that an environment has although the operator uses none any more, and that nobody gave up.

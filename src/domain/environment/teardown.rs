@@ -143,8 +143,13 @@ fn foreign_finalizers(snapshot: &Snapshot<'_>) -> Hold {
 
 fn rest(snapshot: &Snapshot<'_>, hold: &Hold, wake: Option<jiff::Timestamp>) -> Step {
     let gone = Some(false);
-    let findings =
-        Findings { namespace_intact: gone, isolation_intact: gone, config_intact: gone, ..Findings::default() };
+    let findings = Findings {
+        namespace_intact: gone,
+        isolation_intact: gone,
+        config_intact: gone,
+        secrets_intact: gone,
+        ..Findings::default()
+    };
     let status = status::report(snapshot, &findings, Some(hold));
     Step::Rest(Box::new(Rest { status, wake, retry: hold.retry }))
 }

@@ -60,6 +60,8 @@ pub struct VaultSettings {
     pub across_production: BTreeSet<SecretStrategy>,
     /// Who brings secrets into namespaces.
     pub secrets_operator: SecretsOperator,
+    /// Whether that one is installed. Its objects are made as soon as it is.
+    pub installed: bool,
 }
 
 impl VaultSettings {
@@ -90,6 +92,18 @@ pub enum SecretsOperator {
     ExternalSecrets(String, String),
     /// `HashiCorp`'s Vault Secrets Operator.
     VaultSecrets,
+}
+
+impl SecretsOperator {
+    /// What people call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "no secrets operator",
+            Self::ExternalSecrets(..) => "External Secrets",
+            Self::VaultSecrets => "the Vault Secrets Operator",
+        }
+    }
 }
 
 /// An environment's place in Vault.

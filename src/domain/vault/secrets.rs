@@ -51,7 +51,7 @@ pub enum Forbidden {
     #[error(
         "spec.baseFrom: {strategy} of {name} would give an environment of class {class} a secret of one of class {base}, and \
          nothing is shared between Production and other classes here; create the environment anew with Regenerate or \
-         Placeholder for it, or have the platform team allow it (--vault-across-production)",
+         Placeholder for it, or have the platform team allow it (--vault-across-production, in the chart vault.acrossProduction)",
         strategy = .strategy.as_str(), class = .class.as_str(), base = .base.as_str()
     )]
     Border {
@@ -66,14 +66,29 @@ pub enum Forbidden {
     },
     /// The operator may not read secrets.
     #[error(
-        "spec.baseFrom: Copy of {name} needs an operator that may read secrets, which it may not here; create the environment \
-         anew with Regenerate or Placeholder for it, or have the platform team allow it (--vault-allow-copy)"
+        "spec.baseFrom: Copy of {name} needs an operator that may read secrets, and this one may not; create the environment \
+         anew with Regenerate or Placeholder for it, or have the platform team allow it (--vault-allow-copy, in the chart \
+         vault.allowCopy)"
     )]
     Copy {
         /// The variable.
         name: String,
     },
+    /// Most likely a typing error, which must not give the secret that is meant another strategy.
+    #[error(
+        "spec.baseFrom.secretKeys: no variable {name} refers to a secret, so nothing was made; {known}; create the environment anew \
+         with the right name"
+    )]
+    Unknown {
+        /// What is named.
+        name: String,
+        /// The names that would do, in words.
+        known: String,
+    },
 }
+
+/// How many names stand in a sentence.
+const MOST_NAMES: usize = 8;
 
 /// What an environment's secrets look like and what is to be done about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +101,10 @@ pub struct Secrets {
     pub changes: Vec<Change>,
     /// What is asked for and not allowed.
     pub forbidden: Option<Forbidden>,
+    /// Secrets that are copied as soon as the base has them all: own path, and the base's, below the mount.
+    pub waiting: BTreeMap<String, String>,
+    /// The paths, below the mount, at which there is a secret with keys.
+    pub there: BTreeSet<String>,
 }
 
 /// The rules for an environment's secrets.
@@ -103,6 +122,8 @@ pub struct Rules<'a> {
     pub allow_copy: bool,
     /// What may cross Production's border.
     pub across_production: &'a BTreeSet<SecretStrategy>,
+    /// Whether the environment still has its first revision.
+    pub is_first: bool,
 }
 
 impl Rules<'_> {
@@ -127,6 +148,29 @@ impl Rules<'_> {
             return Some(Forbidden::Border { name: name.to_owned(), strategy, class: self.spec.class, base });
         }
         (strategy == SecretStrategy::Copy && !self.allow_copy).then(|| Forbidden::Copy { name: name.to_owned() })
+    }
+
+    /// What `secretKeys` names although no variable of that name refers to a secret.
+    fn unknown(&self, references: &[Reference]) -> Option<Forbidden> {
+        let base = self.spec.base_from.as_ref().filter(|base| base.environment.is_some())?;
+        let known: BTreeSet<&str> = references.iter().map(|reference| reference.name.as_str()).collect();
+        let unknown = base.secret_keys.iter().find(|own| !known.contains(own.name.as_str()))?;
+        let names: Vec<&str> = known.iter().take(MOST_NAMES).copied().collect();
+        let more = known.len().saturating_sub(MOST_NAMES);
+        let known = match (names.len(), more) {
+            (0, _) => "no variable does".to_owned(),
+            (_, 0) => format!("those that do are {}", names.join(", ")),
+            (_, more) => format!("those that do are {} and {more} more", names.join(", ")),
+        };
+        Some(Forbidden::Unknown { name: unknown.name.clone(), known })
+    }
+
+    /// What is asked for and not allowed, as far as that can be said without a look into Vault.
+    #[must_use]
+    pub fn forbidden(&self, references: &[Reference]) -> Option<Forbidden> {
+        let refused = |reference: &Reference| self.refused(&reference.name, self.strategy(reference)?);
+        let unknown = || self.unknown(references).filter(|_| self.is_first);
+        references.iter().find_map(refused).or_else(unknown)
     }
 
     /// What was accepted and is there goes on: the base may be gone by now. What is not there yet is judged anew each time: the
@@ -219,7 +263,20 @@ impl Rules<'_> {
                 secret: None,
             });
         }
-        secrets.changes = made.into_iter().filter_map(|(path, keys)| self.make(found, &path, &keys)).collect();
+        for (path, keys) in made {
+            match self.make(found, &path, &keys) {
+                Some(change) => secrets.changes.push(change),
+                None => secrets.waiting.extend(self.base.map(|base| (self.place.path(&path), base.place.path(&path)))),
+            }
+        }
+        // What is meant by the wrong name must not be made in another way.
+        if let Some(unknown) = self.unknown(&found.references).filter(|_| self.is_first || !secrets.changes.is_empty())
+        {
+            secrets.changes.clear();
+            secrets.forbidden = secrets.forbidden.or(Some(unknown));
+        }
+        let there = found.secrets.iter().filter(|(_, keys)| keys.as_ref().is_some_and(|keys| !keys.is_empty()));
+        secrets.there = there.map(|(path, _)| path.clone()).collect();
         secrets
     }
 

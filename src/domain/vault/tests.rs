@@ -18,6 +18,7 @@ fn settings() -> VaultSettings {
         allow_copy: false,
         across_production: BTreeSet::new(),
         secrets_operator: SecretsOperator::None,
+        installed: true,
     }
 }
 

@@ -120,6 +120,10 @@ fn end(arguments: &Arguments, stage: &Stage, operator: &Operator) -> Result<(), 
         for person in stage::PEOPLE {
             println!("export {person}={}", stage.kubeconfig_of(person).display());
         }
+        // Their home is where a token helper of bao would look.
+        for line in stage.exports().iter().filter(|line| line.starts_with("export BAO_")) {
+            println!("{line}");
+        }
         println!("kubectl get platform --namespace pf-872");
         println!("KUBECONFIG=$cleo kubectl penv promote production --from staging --namespace pf-872");
         println!("kubectl penv history production --namespace pf-872");

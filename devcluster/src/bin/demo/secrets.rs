@@ -18,10 +18,15 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane, operator: Operator) -> Result
     stage.set("BAO_CACERT", &bao.ca_file().display().to_string());
     stage.set("BAO_TOKEN", bao.root_token());
     stage.set("HOME", &stage.files().display().to_string());
+    stage.note("In this shell, as somebody who administrates OpenBao:");
+    for name in ["BAO_ADDR", "BAO_CACERT"] {
+        stage.run(&format!("env | grep {name}="))?;
+    }
     stage.run("environment-manager vault-policy | bao policy write environment-manager -")?;
-    stage.run("environment-manager vault-policy | grep -A2 kv/data")?;
-    stage.run("bao write auth/kubernetes/role/environment-manager bound_service_account_names=environment-manager bound_service_account_namespaces=environment-manager audience=vault token_policies=environment-manager token_no_default_policy=true token_ttl=10m")?;
-    stage.run("helm upgrade environment-manager charts/environment-manager --namespace environment-manager --reuse-values --set vault.address=$BAO_ADDR")?;
+    stage.note("\nOn values it may create, and neither read nor change one:");
+    stage.run("bao policy read environment-manager | grep -A2 kv/data")?;
+    stage.run("bao write auth/kubernetes/role/environment-manager bound_service_account_names=environment-manager bound_service_account_namespaces=environment-manager audience=vault alias_name_source=serviceaccount_uid token_policies=environment-manager token_no_default_policy=true token_ttl=15m token_max_ttl=1h")?;
+    stage.run("helm upgrade environment-manager charts/environment-manager --namespace environment-manager --reset-then-reuse-values --set vault.address=$BAO_ADDR,secretsOperator.kind=none")?;
     let token = stage.files().join("vault-token");
     let jwt = stage.quietly(
         "kubectl create token environment-manager --namespace environment-manager --audience vault --duration 12h",
@@ -36,15 +41,21 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane, operator: Operator) -> Result
         .chapter("A secret of dev", "dev's API_KEY is a reference. Nobody has put a value there yet, and dev says so.");
     stage.run_until("kubectl get penv dev --namespace pf-872 --output jsonpath='{.status.conditions[?(@.type==\"SecretsReady\")].message}'; echo", "API_KEY")?;
     let of = |field: &str, environment: &str| {
-        stage.quietly(&format!(
-            "kubectl get penv {environment} --namespace pf-872 --output jsonpath='{{.status.vault.{field}}}'"
-        ))
+        format!("kubectl get penv {environment} --namespace pf-872 --output jsonpath='{{.status.vault.{field}}}'")
     };
-    stage.set("dev_prefix", &of("prefix", "dev")?);
-    stage.set("dev_role", &of("role", "dev")?);
+    stage.assign("dev_prefix", &of("prefix", "dev"))?;
+    stage.note("Put there without anybody seeing it, and looked at once:");
     stage.run("head -c 24 /dev/urandom | base64 | bao kv put -mount=kv $dev_prefix/payments api_key=-")?;
     stage.run("kubectl annotate penv dev --namespace pf-872 platform.puraify.app/look-into-vault=now")?;
     stage.run(&format!("kubectl wait --for condition=SecretsReady --namespace pf-872 penv/dev {SOON}"))?;
+    stage.note("\nstaging and production refer to it too. Each gets a value of its own:");
+    for environment in ["staging", "production"] {
+        stage.assign("prefix", &of("prefix", environment))?;
+        stage.run("head -c 24 /dev/urandom | base64 | bao kv put -mount=kv $prefix/payments api_key=- > /dev/null")?;
+    }
+    stage
+        .run("kubectl annotate penv staging production --namespace pf-872 platform.puraify.app/look-into-vault=now")?;
+    stage.run(&format!("kubectl wait --for condition=Ready --namespace pf-872 penv/staging penv/production {SOON}"))?;
 
     stage.chapter(
         "A clone with a key of its own",
@@ -54,16 +65,19 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane, operator: Operator) -> Result
     stage.run(&format!("echo '{qa}' | kubectl apply --server-side --filename -"))?;
     stage.run(&format!("kubectl wait --for condition=Ready --namespace pf-872 penv/qa {SOON}"))?;
     stage.run("kubectl get penv qa --namespace pf-872 --output jsonpath='{.status.secrets}'; echo")?;
-    stage.set("qa_prefix", &of("prefix", "qa")?);
-    stage.set("qa_role", &of("role", "qa")?);
+    stage.assign("qa_prefix", &of("prefix", "qa"))?;
+    stage.assign("qa_role", &of("role", "qa"))?;
     stage.run("bao policy read $qa_role")?;
+    stage.assign("dev_role", &of("role", "dev"))?;
     for environment in ["dev", "qa"] {
-        let jwt = stage
-            .quietly(&format!("kubectl create token workload --namespace pf-872--{environment} --audience vault"))?;
-        stage.set(&format!("{environment}_jwt"), jwt.trim());
+        let namespace = format!("pf-872--{environment}");
+        stage.assign(
+            &format!("{environment}_jwt"),
+            &format!("kubectl create token workload --namespace {namespace} --audience vault"),
+        )?;
         let login =
             format!("bao write -field=token auth/kubernetes/login role=${environment}_role jwt=${environment}_jwt");
-        stage.set(environment, stage.quietly(&login)?.trim());
+        stage.assign(environment, &login)?;
     }
     stage.note("\nEach logs in as its own ServiceAccount and reads its own secret. The two values are not the same:");
     let dev = stage.run("BAO_TOKEN=$dev bao kv get -mount=kv -field=api_key $dev_prefix/payments | sha256sum")?;
@@ -84,6 +98,6 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane, operator: Operator) -> Result
         "grep '\"type\":\"response\"' {} | grep '\"operation\":\"delete\"' | grep -o '\"path\":\"[^\"]*'",
         audit.display()
     ))?;
-    stage.refused("BAO_TOKEN=$qa bao kv get -mount=kv $qa_prefix/payments", "Code: 403")?;
+    stage.refused("BAO_TOKEN=$qa bao read kv/data/$qa_prefix/payments", "Code: 403")?;
     Ok((operator, bao))
 }

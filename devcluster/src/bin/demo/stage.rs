@@ -137,6 +137,18 @@ impl Stage {
         self.run(command)
     }
 
+    /// Shows how a variable gets what a command prints, runs that, and sets it. What it is, is not shown.
+    pub fn assign(&self, name: &str, command: &str) -> Result<(), Failure> {
+        println!("\n{} {}", self.styled("1;32", "$"), self.styled("1", &format!("{name}=$({command})")));
+        self.set(name, self.quietly(command)?.trim());
+        Ok(())
+    }
+
+    /// The variables that commands have beside those of the process, as lines for a shell.
+    pub fn exports(&self) -> Vec<String> {
+        self.variables.borrow().iter().map(|(name, value)| format!("export {name}={value}")).collect()
+    }
+
     /// Runs a command without showing it.
     pub fn quietly(&self, command: &str) -> Result<String, Failure> {
         let output = self.shell(command).output().map_err(Failure::io(format!("run `{command}`")))?;

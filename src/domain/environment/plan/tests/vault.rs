@@ -88,6 +88,7 @@ fn settings(operator: SecretsOperator) -> VaultSettings {
         allow_copy: false,
         across_production: BTreeSet::new(),
         secrets_operator: operator,
+        installed: true,
     }
 }
 
@@ -270,6 +271,81 @@ fn a_copy_is_made_as_soon_as_there_is_something_to_copy() {
     world.now = rest.wake.unwrap();
     world.settle();
     assert!(world.vault.secrets.contains_key(&own_path()));
+}
+
+#[test]
+fn a_name_that_no_secret_has_keeps_all_from_being_made_and_is_named() {
+    let keys = json!({"secretKeys": [{"name": "API_KYE", "strategy": "Placeholder"}]});
+    let mut world = clone_with(&keys, "Staging");
+    world.settle();
+    assert!(!world.vault.secrets.contains_key(&own_path()), "a placeholder was meant, perhaps");
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True));
+    assert!(
+        message(&world).contains("no variable API_KYE") && message(&world).contains("API_KEY"),
+        "{}",
+        message(&world)
+    );
+    // Nor is it made by the way, with another revision.
+    let own = Variable { name: "OWN".to_owned(), value: Some("1".to_owned()), vault: None };
+    world.edit(|environment| environment.spec.config.variables.push(own));
+    world.settle();
+    assert!(!world.vault.secrets.contains_key(&own_path()));
+
+    // What was made stays as it is when its variable goes.
+    let mut later = clone_with(&json!({"secretKeys": [{"name": "API_KEY", "strategy": "Regenerate"}]}), "Staging");
+    later.settle();
+    later.edit(|environment| environment.spec.config.variables.clear());
+    later.vault.found = None;
+    later.settle();
+    assert_ready(&later);
+}
+
+#[test]
+fn what_is_not_allowed_is_said_although_vault_is_away() {
+    let mut world = clone_with(&json!({"secrets": "Copy"}), "Production");
+    world.vault.trouble = Some(Trouble { down: true, refused: false, message: "Vault is away".to_owned() });
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True), "it does not go on when Vault is back");
+    assert!(message(&world).contains("vault.acrossProduction"), "{}", message(&world));
+}
+
+#[test]
+fn people_are_told_where_to_put_a_value_so_that_it_helps() {
+    let mut world = clone_with(&json!({"secretKeys": [{"name": "API_KEY", "strategy": "Placeholder"}]}), "Staging");
+    world.settle();
+    assert!(message(&world).contains(&format!("bao kv put -mount=kv {} api_key=-", own_path())), "{}", message(&world));
+    world.vault.secrets.insert(own_path(), ["other".to_owned()].into());
+    world.vault.found = None;
+    world.settle();
+    assert!(message(&world).contains("bao kv patch"), "put would take the other key away: {}", message(&world));
+
+    // What is to be copied is not put here, nor what lies beside it.
+    let keys = json!({"secrets": "Copy", "secretKeys": [{"name": "HOOK", "strategy": "Placeholder"}]});
+    let mut copy = clone_with(&keys, "Staging");
+    copy.settings.vault.as_mut().unwrap().allow_copy = true;
+    copy.environment().spec.config.variables.push(Variable { name: "HOOK".to_owned(), ..api_key("webhook") });
+    let base = copy.vault.base.clone().unwrap().place.path("payments");
+    copy.vault.secrets.remove(&base);
+    copy.settle();
+    let said = message(&copy);
+    assert!(said.contains("API_KEY, HOOK") && said.contains(&base) && !said.contains("bao kv"), "{said}");
+}
+
+#[test]
+fn a_secrets_operator_that_is_not_installed_is_said_and_nothing_else_waits_for_it() {
+    let external = settings(SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned()));
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settings.vault = Some(VaultSettings { installed: false, ..external });
+    world.settle();
+    assert!(!world.children.keys().any(|id| id.kind.brings_secrets()), "its kinds are not served");
+    assert_eq!(world.vault.role.as_ref().unwrap()["bound_service_account_names"], json!(["vault"]));
+    assert_eq!(world.condition(CONFIG_READY), Some(ConditionStatus::True));
+    assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::False));
+    assert!(message(&world).contains("External Secrets is not installed"), "{}", message(&world));
+    let mut without = World::from_nothing();
+    without.settings.vault = world.settings.vault.clone();
+    without.settle();
+    assert_ready(&without);
 }
 
 #[test]
