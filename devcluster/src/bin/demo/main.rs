@@ -106,7 +106,10 @@ fn demo(arguments: &Arguments) -> Result<(), Failure> {
     });
     if let (Err(_), Some(cluster)) = (&told, &local) {
         cluster.keep_logs();
-        eprintln!("\nLogs: {} and {}", cluster.dir().display(), log.display());
+        // The stage takes its files along.
+        let kept = cluster.dir().join("logs/environment-manager.log");
+        let _ = std::fs::copy(&log, &kept);
+        eprintln!("\nLogs: {}", cluster.dir().join("logs").display());
     }
     let (operator, _bao) = told?;
     end(arguments, &stage, &operator)

@@ -50,8 +50,12 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane, operator: Operator) -> Result
     stage.run(&format!("kubectl wait --for condition=SecretsReady --namespace pf-872 penv/dev {SOON}"))?;
     stage.note("\nstaging and production refer to it too. Each gets a value of its own:");
     for environment in ["staging", "production"] {
-        stage.assign("prefix", &of("prefix", environment))?;
-        stage.run("head -c 24 /dev/urandom | base64 | bao kv put -mount=kv $prefix/payments api_key=- > /dev/null")?;
+        let api_key = "'{.status.secrets[?(@.name==\"API_KEY\")].path}'";
+        stage.assign(
+            "path",
+            &format!("kubectl get penv {environment} --namespace pf-872 --output jsonpath={api_key}"),
+        )?;
+        stage.run("head -c 24 /dev/urandom | base64 | bao kv put -mount=kv $path api_key=- > /dev/null")?;
     }
     stage
         .run("kubectl annotate penv staging production --namespace pf-872 platform.puraify.app/look-into-vault=now")?;
