@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::duration;
 use crate::{
     api::SecretStrategy,
-    domain::vault::{SecretsOperator, VaultSettings},
+    domain::vault::{PREFIX, SecretsOperator, VaultSettings},
     vault::{Access, Login},
 };
 
@@ -52,7 +52,7 @@ pub struct VaultConfig {
         env = "ENVIRONMENT_MANAGER_VAULT_MOUNT",
         value_name = "PATH",
         default_value = "kv",
-        value_parser = mount,
+        value_parser = kv_mount,
         help_heading = "Vault"
     )]
     pub vault_mount: String,
@@ -320,6 +320,15 @@ fn mount(text: &str) -> Result<String, String> {
     }
 }
 
+/// External Secrets takes a mount's name off the beginning of a path: so none begins like our paths.
+fn kv_mount(text: &str) -> Result<String, String> {
+    let mount = mount(text)?;
+    if mount.split('/').next() == Some(PREFIX) {
+        return Err(format!("expected a mount that does not begin with {PREFIX}, as the paths in it do"));
+    }
+    Ok(mount)
+}
+
 fn service_account(text: &str) -> Result<(String, String), String> {
     let (namespace, name) = text.split_once('/').ok_or("expected NAMESPACE/NAME")?;
     let named = |part: &str| !part.is_empty() && !part.contains('/');
@@ -341,6 +350,7 @@ mod tests {
         for wrong in ["", "kv/", "../sys", "kv*", "kv?list=true", "kv%2f", "a//b", "+"] {
             assert!(mount(wrong).is_err(), "{wrong}");
         }
+        assert!(kv_mount("pf").is_err() && kv_mount("pf/kv").is_err() && kv_mount("pf-kv").is_ok());
     }
 
     #[test]

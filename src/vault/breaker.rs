@@ -61,8 +61,14 @@ impl Breaker {
         self.state().failures = 0;
     }
 
-    /// A request failed. An error says that Vault as a whole is down, and that nobody is asked from now on.
-    pub async fn failed(&self, error: &VaultError, why: String, connection: &Connection) -> Result<(), VaultError> {
+    /// A request failed. An error says that Vault as a whole is down, and that nobody is asked from now on. `is_well` asks whether it is
+    /// well all the same: then it is a matter of single paths, however many.
+    pub async fn failed(
+        &self,
+        error: &VaultError,
+        why: String,
+        is_well: impl Future<Output = bool>,
+    ) -> Result<(), VaultError> {
         let streak = {
             let mut state = self.state();
             let recent = state.failed.is_some_and(|failed| failed.elapsed() < MEMORY);
@@ -70,7 +76,7 @@ impl Breaker {
             state.failed = Some(Instant::now());
             state.failures >= STREAK
         };
-        if streak || (error.may_be_all() && !self.is_well_after_all(connection).await) {
+        if (streak || error.may_be_all()) && !self.is_well_after_all(is_well).await {
             let down = VaultError::Down { why, refused: error.is_refusal() };
             self.open(down.clone());
             return Err(down);
@@ -79,7 +85,7 @@ impl Breaker {
     }
 
     /// Asks once a second at most, one for all.
-    async fn is_well_after_all(&self, connection: &Connection) -> bool {
+    async fn is_well_after_all(&self, is_well: impl Future<Output = bool>) -> bool {
         let mut suspicion = self.suspicion.lock().await;
         if self.state().open.is_some() {
             return false;
@@ -88,7 +94,7 @@ impl Breaker {
             return true;
         }
         *suspicion = Some(Instant::now());
-        connection.is_well().await
+        is_well.await
     }
 
     fn open(&self, down: VaultError) {

@@ -1,17 +1,22 @@
 //! Requests to Vault over HTTP. TLS is kube's, so that there is one of it.
 
-use std::{collections::BTreeSet, fmt, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
 };
 use kube::{Config, client::ConfigExt as _};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 use tokio::time;
 use tower::ServiceExt as _;
@@ -19,7 +24,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     VaultError,
-    value::{SecretBody, SecretValue},
+    value::{SecretBody, SecretJson, SecretValue},
 };
 use crate::kube_ext::{client, errors::with_causes};
 
@@ -117,7 +122,11 @@ impl Connection {
             let response = self.http.clone().oneshot(request).await.map_err(|error| unreachable(&error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-            let bytes = body.map_err(|error| unreachable(error.as_ref()))?.to_bytes();
+            let bytes = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+                Some(_) => VaultError::TooLarge,
+                None => unreachable(error.as_ref()),
+            });
+            let bytes = bytes?.to_bytes();
             let mut bytes = Vec::from(bytes);
             let answer = Answer { status, body: Zeroizing::new(std::mem::take(&mut bytes)) };
             bytes.zeroize();
@@ -198,22 +207,21 @@ impl Answer {
         Some(SecretValue::new(whole.data.password.into_owned()))
     }
 
-    /// `data.data` of a secret, these keys alone.
-    pub fn values(&self, keys: &BTreeSet<String>) -> Result<Vec<(String, SecretValue)>, VaultError> {
+    /// `data.data` of a secret, these keys alone, each as it stands there.
+    pub fn values(&self, keys: &BTreeSet<String>) -> Result<Vec<(String, SecretJson)>, VaultError> {
         #[derive(serde::Deserialize)]
-        struct Whole {
-            data: Data,
+        struct Whole<'a> {
+            #[serde(borrow)]
+            data: Data<'a>,
         }
         #[derive(serde::Deserialize)]
-        struct Data {
-            data: Option<std::collections::BTreeMap<String, Kept>>,
+        struct Data<'a> {
+            #[serde(borrow)]
+            data: Option<BTreeMap<String, &'a RawValue>>,
         }
-        let whole: Whole = serde_json::from_slice(&self.body).map_err(|_| VaultError::Invalid(200))?;
-        let mut values = vec![];
-        for (key, kept) in whole.data.data.into_iter().flatten() {
-            values.extend(kept.0.filter(|_| keys.contains(&key)).map(|value| (key, value)));
-        }
-        Ok(values)
+        let whole: Whole<'_> = serde_json::from_slice(&self.body).map_err(|_| VaultError::Invalid(200))?;
+        let asked = whole.data.data.into_iter().flatten().filter(|(key, _)| keys.contains(key));
+        Ok(asked.map(|(key, value)| (key, SecretJson::raw(value))).collect())
     }
 
     /// `auth.client_token` and for how many seconds it is good.
@@ -229,58 +237,5 @@ impl Answer {
         }
         let whole: Whole = serde_json::from_slice(&self.body).ok()?;
         Some((SecretValue::new(whole.auth.client_token), whole.auth.lease_duration))
-    }
-}
-
-/// A text; or anything else, which is not copied. Read without a copy between, and wiped if nobody takes it.
-struct Kept(Option<SecretValue>);
-
-impl<'de> serde::Deserialize<'de> for Kept {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(KeptVisitor)
-    }
-}
-
-struct KeptVisitor;
-
-impl<'de> serde::de::Visitor<'de> for KeptVisitor {
-    type Value = Kept;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Kept, E> {
-        Ok(Kept(Some(SecretValue::new(text.to_owned()))))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Kept, E> {
-        Ok(Kept(None))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Kept, E> {
-        Ok(Kept(None))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Kept, E> {
-        Ok(Kept(None))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Kept, E> {
-        Ok(Kept(None))
-    }
-
-    fn visit_unit<E>(self) -> Result<Kept, E> {
-        Ok(Kept(None))
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut all: A) -> Result<Kept, A::Error> {
-        while all.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Kept(None))
-    }
-
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut all: A) -> Result<Kept, A::Error> {
-        while all.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Kept(None))
     }
 }

@@ -16,14 +16,16 @@ use std::{
 };
 
 use ::http::Method;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use thiserror::Error;
+use tokio::time;
 
 use self::{
     breaker::Breaker,
     http::{Answer, Connection},
     login::Session,
-    value::{SecretBody, SecretValue},
+    value::{SecretBody, SecretJson, SecretValue},
 };
 pub use self::{breaker::Waiting, http::SetupError, login::Login};
 use crate::{
@@ -31,6 +33,12 @@ use crate::{
     kube_ext::key::ObjectKey,
     metrics::Metrics,
 };
+
+/// How long the login lives at most with which a secret is copied. Clocks may differ by some minutes.
+const COPY_LIFE: SignedDuration = SignedDuration::from_mins(10);
+/// The pauses before what Vault has no time for is asked again.
+const THROTTLED: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800), Duration::from_millis(1600)];
 
 /// How the operator reaches Vault.
 #[derive(Clone, Debug)]
@@ -72,6 +80,12 @@ pub enum VaultError {
     /// It takes the request for a wrong one.
     #[error("does not take the request ({0})")]
     Invalid(u16),
+    /// Its answer is larger than anything that is asked for.
+    #[error("answers with more than the operator reads")]
+    TooLarge,
+    /// There is no KV engine, version 2, at the mount.
+    #[error("has no KV engine of version 2 at {0}, or lets the operator see none")]
+    Mount(String),
     /// There are folders in folders without end.
     #[error("has more than {0} folders in each other there")]
     TooDeep(usize),
@@ -91,7 +105,13 @@ impl VaultError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Denied | Self::Invalid(_) | Self::TooDeep(_) | Self::Login(_) | Self::Down { refused: true, .. }
+            Self::Denied
+                | Self::Invalid(_)
+                | Self::TooDeep(_)
+                | Self::TooLarge
+                | Self::Mount(_)
+                | Self::Login(_)
+                | Self::Down { refused: true, .. }
         )
     }
 
@@ -142,7 +162,7 @@ impl Vault {
 
     /// Writes what holds no value.
     pub async fn write(&self, path: &str, body: &Value) -> Result<(), VaultError> {
-        self.call("write", Method::POST, path, SecretBody::plain(body)).await.map(drop)
+        written(self.call("write", Method::POST, path, SecretBody::plain(body)).await)
     }
 
     /// Deletes what is there; nothing there is as well.
@@ -166,9 +186,24 @@ impl Vault {
     }
 
     /// Makes a secret that is not there; never changes one that is.
-    pub async fn create(&self, mount: &str, path: &str, values: Vec<(String, SecretValue)>) -> Result<(), VaultError> {
+    pub async fn create(&self, mount: &str, path: &str, values: Vec<(String, SecretJson)>) -> Result<(), VaultError> {
         let body = SecretBody::first_version(&values);
-        self.call("create", Method::POST, &format!("{mount}/data/{path}"), body).await.map(drop)
+        written(self.call("create", Method::POST, &format!("{mount}/data/{path}"), body).await)
+    }
+
+    /// Whether the KV engine, version 2, is at this mount: anybody is told who has some right below it
+    /// (<https://openbao.org/api-docs/system/internal-ui-mounts/>).
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::Mount`] if it is not, or that cannot be seen.
+    pub async fn look_for_kv(&self, mount: &str) -> Result<(), VaultError> {
+        let found = match self.read(&format!("sys/internal/ui/mounts/{mount}")).await {
+            Err(VaultError::Denied | VaultError::Invalid(_)) => None,
+            found => found?,
+        };
+        let is_kv = |found: &Value| found["type"] == "kv" && found["options"]["version"] == "2";
+        if found.is_some_and(|found| is_kv(&found)) { Ok(()) } else { Err(VaultError::Mount(mount.to_owned())) }
     }
 
     /// The values of some keys of a secret, read with a login of its own that may read this one secret and lives for a minute.
@@ -180,10 +215,12 @@ impl Vault {
         login: &CopyLogin,
         path: &str,
         keys: &BTreeSet<String>,
-    ) -> Result<Vec<(String, SecretValue)>, VaultError> {
+    ) -> Result<Vec<(String, SecretJson)>, VaultError> {
         let policy_path = format!("sys/policies/acl/{}", login.name);
         let role_path = format!("auth/{}/role/{}", settings.auth_path, login.name);
-        self.write(&policy_path, &json!({"policy": login.policy})).await?;
+        // OpenBao ends it by itself, should nobody else.
+        let expiration = Timestamp::now().checked_add(COPY_LIFE).unwrap_or(Timestamp::MAX).to_string();
+        self.write(&policy_path, &json!({"policy": login.policy, "expiration": expiration})).await?;
         let read = async {
             self.write(&role_path, &login.role).await?;
             let answered = self.read_as(settings, login, path).await;
@@ -226,17 +263,34 @@ impl Vault {
         body: SecretBody,
     ) -> Result<Option<Answer>, VaultError> {
         self.breaker.allows()?;
-        let answered = self.attempt(method, path, body).await;
-        self.metrics.vault_request(what, outcome(&answered));
+        let mut pauses = THROTTLED.into_iter();
+        let answered = loop {
+            let answered = self.attempt(method.clone(), path, body.clone()).await;
+            self.metrics.vault_request(what, outcome(&answered));
+            match (&answered, pauses.next()) {
+                (Err(VaultError::Throttled), Some(pause)) => time::sleep(pause).await,
+                _ => break answered,
+            }
+        };
         match &answered {
             Ok(_) => self.breaker.succeeded(),
             Err(error) => {
                 // Whether it is this one path or Vault as a whole is found out by one, for all.
                 let why = format!("Vault at {} {error}", self.address());
-                self.breaker.failed(error, why, &self.connection).await?;
+                let is_well = async {
+                    // A login that is refused is refused to all, and so is a path that nobody's secrets can be at.
+                    if error.may_be_all() { self.connection.is_well().await } else { self.is_usable().await }
+                };
+                self.breaker.failed(error, why, is_well).await?;
             }
         }
         answered
+    }
+
+    /// Whether it lets the operator do what it does for all environments alike.
+    async fn is_usable(&self) -> bool {
+        let list = "sys/policies/acl?list=true";
+        self.attempt(Method::GET, list, SecretBody::empty()).await.is_ok_and(|found| found.is_some())
     }
 
     async fn attempt(&self, method: Method, path: &str, body: SecretBody) -> Result<Option<Answer>, VaultError> {
@@ -256,6 +310,14 @@ impl Vault {
     }
 }
 
+/// Who writes where nothing takes it has written nothing.
+fn written(answered: Result<Option<Answer>, VaultError>) -> Result<(), VaultError> {
+    match answered? {
+        Some(_) => Ok(()),
+        None => Err(VaultError::Invalid(404)),
+    }
+}
+
 fn outcome(answered: &Result<Option<Answer>, VaultError>) -> &'static str {
     match answered {
         Ok(Some(_)) => "ok",
@@ -267,7 +329,7 @@ fn outcome(answered: &Result<Option<Answer>, VaultError>) -> &'static str {
         Err(VaultError::Server(_)) => "server_error",
         Err(VaultError::Login(_) | VaultError::Credentials(_)) => "login",
         Err(VaultError::Denied) => "denied",
-        Err(VaultError::Invalid(_) | VaultError::TooDeep(_)) => "invalid",
+        Err(VaultError::Invalid(_) | VaultError::TooDeep(_) | VaultError::TooLarge | VaultError::Mount(_)) => "invalid",
     }
 }
 

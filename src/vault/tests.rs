@@ -30,6 +30,10 @@ struct Script {
     fault: Option<Fault>,
     /// What it answers, instead of an error and nothing.
     body: Option<&'static str>,
+    /// How often it says 429 first.
+    throttles: Arc<AtomicUsize>,
+    /// What is refused, and nothing else.
+    fails_at: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,6 +55,8 @@ impl Script {
             revoked: number(0),
             fault: None,
             body: None,
+            throttles: number(0),
+            fails_at: None,
         }
     }
 
@@ -107,6 +113,11 @@ impl Script {
                         continue;
                     }
                     Some(Fault::Silence) => std::future::pending().await,
+                    None if self.throttles.load(Ordering::SeqCst) > 0 => {
+                        self.throttles.fetch_sub(1, Ordering::SeqCst);
+                        (429, "{}".to_owned())
+                    }
+                    None if self.fails_at.is_some_and(|word| path.contains(word)) => (403, "{}".to_owned()),
                     None if self.body.is_some() => (get(&self.status), self.body.unwrap_or_default().to_owned()),
                     None => (get(&self.status), format!(r#"{{"errors": ["{SECRET} is not good"], "data": {{}}}}"#)),
                 }
@@ -146,15 +157,53 @@ async fn a_secret_whose_newest_version_was_deleted_is_there_and_has_no_keys() {
 }
 
 #[tokio::test]
-async fn only_texts_are_copied_and_only_those_that_are_asked_for() {
-    let body = r#"{"data": {"data": {"a": "1", "b": "2", "n": 3, "o": {"x": ["y", 1.5]}, "z": null, "t": true, "e": "\u00fc\n"}}}"#;
+async fn what_is_copied_is_what_stands_there_whatever_it_is() {
+    let body = r#"{"data": {"data": {"a": "1", "b": "2", "n": 5432, "o": {"x": ["y", 1.50]}, "e": "\u00fc\n"}}}"#;
     let script = Script { body: Some(body), ..Script::new(200, 200) };
     let (vault, _jwt) = script.serve().await.unwrap();
     let answer = vault.call("read", Method::GET, "kv/data/pf/x", SecretBody::empty()).await.unwrap().unwrap();
-    let keys = ["a", "n", "o", "z", "t", "e", "missing"].map(str::to_owned).into();
+    let keys = ["a", "n", "o", "e", "missing"].map(str::to_owned).into();
     let values = answer.values(&keys).unwrap();
     let found: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), value.expose())).collect();
-    assert_eq!(found, [("a", "1"), ("e", "ü\n")]);
+    assert_eq!(found, [("a", r#""1""#), ("e", r#""\u00fc\n""#), ("n", "5432"), ("o", r#"{"x": ["y", 1.50]}"#)]);
+}
+
+#[tokio::test]
+async fn a_write_that_nothing_takes_is_an_error() {
+    let (vault, _jwt) = Script::new(404, 200).serve().await.unwrap();
+    assert_eq!(vault.write("auth/typo/role/x", &json!({})).await, Err(VaultError::Invalid(404)));
+    assert_eq!(vault.create("typo", "x", vec![]).await, Err(VaultError::Invalid(404)));
+    assert_eq!(vault.delete("auth/typo/role/x").await, Ok(()), "what is not there is gone");
+}
+
+#[tokio::test]
+async fn a_mount_that_is_no_kv_of_version_2_is_said() {
+    let two = r#"{"data": {"type": "kv", "options": {"version": "2"}}}"#;
+    let one = r#"{"data": {"type": "kv", "options": {"version": "1"}}}"#;
+    for (status, body, fits) in [(200, two, true), (200, one, false), (403, "{}", false), (404, "{}", false)] {
+        let script = Script { body: Some(body), ..Script::new(status, 200) };
+        let (vault, _jwt) = script.serve().await.unwrap();
+        let expected = if fits { Ok(()) } else { Err(VaultError::Mount("kv".to_owned())) };
+        assert_eq!(vault.look_for_kv("kv").await, expected, "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn what_vault_has_no_time_for_is_asked_again_after_a_while() {
+    let script = Script { throttles: Arc::new(AtomicUsize::new(2)), ..Script::new(200, 200) };
+    let (vault, _jwt) = script.clone().serve().await.unwrap();
+    assert!(vault.read("x").await.is_ok());
+    assert_eq!(script.asked.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn many_paths_that_fail_close_vault_to_nobody_as_long_as_it_is_well() {
+    let script = Script { fails_at: Some("broken"), ..Script::new(200, 200) };
+    let (vault, _jwt) = script.serve().await.unwrap();
+    for number in 0..100 {
+        assert_eq!(vault.read(&format!("broken/{number}")).await, Err(VaultError::Denied));
+    }
+    assert!(vault.read("well").await.is_ok());
 }
 
 #[tokio::test]

@@ -6,10 +6,35 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use zeroize::{Zeroize as _, Zeroizing};
 
-/// A secret value: a password, or a token of Vault.
+/// A secret value as JSON, as it stands in a secret: most of them are texts.
+pub struct SecretJson(Zeroizing<String>);
+
+impl SecretJson {
+    /// What stands there.
+    #[must_use]
+    pub fn raw(json: &RawValue) -> Self {
+        Self(Zeroizing::new(json.get().to_owned()))
+    }
+
+    /// A text.
+    #[must_use]
+    pub fn text(text: &SecretValue) -> Self {
+        // Room for every character to be escaped: so it is never moved, and no copy is left behind.
+        let mut json = Vec::with_capacity(6 * text.expose().len() + 2);
+        // Writing into memory cannot fail, and what is written is UTF-8.
+        let _ = serde_json::to_writer(&mut json, text.expose());
+        Self(Zeroizing::new(String::from_utf8(json).unwrap_or_default()))
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A secret text: a password, or a token of Vault.
 pub struct SecretValue(Zeroizing<String>);
 
 impl SecretValue {
@@ -67,19 +92,28 @@ impl SecretBody {
 
     /// A login's body: `{"jwt": …, "role": …}` and the like.
     pub fn fields(fields: &[(&str, &str)]) -> Self {
-        let mut body = Vec::with_capacity(fields.iter().map(|(name, value)| name.len() + 2 * value.len() + 16).sum());
-        write_object(&mut body, fields.iter().copied());
+        let room = fields.iter().map(|(name, value)| 6 * (name.len() + value.len()) + 8).sum::<usize>() + 2;
+        let mut body = Vec::with_capacity(room);
+        body.push(b'{');
+        for (at, (name, value)) in fields.iter().enumerate() {
+            write_name(&mut body, at, name);
+            let _ = serde_json::to_writer(&mut body, value);
+        }
+        body.push(b'}');
         Self::of(body)
     }
 
     /// The first version of a secret with these values: refused where there is one already (`cas` 0).
-    pub fn first_version(values: &[(String, SecretValue)]) -> Self {
-        // Room for every character to be escaped: so it is never moved, and no copy is left behind.
-        let room = values.iter().map(|(key, value)| 6 * (key.len() + value.expose().len()) + 8).sum::<usize>() + 64;
+    pub fn first_version(values: &[(String, SecretJson)]) -> Self {
+        // As for a text: it is never moved.
+        let room = values.iter().map(|(key, value)| 6 * key.len() + value.expose().len() + 8).sum::<usize>() + 64;
         let mut body = Vec::with_capacity(room);
-        body.extend_from_slice(br#"{"options":{"cas":0},"data":"#);
-        write_object(&mut body, values.iter().map(|(key, value)| (key.as_str(), value.expose())));
-        body.push(b'}');
+        body.extend_from_slice(br#"{"options":{"cas":0},"data":{"#);
+        for (at, (name, value)) in values.iter().enumerate() {
+            write_name(&mut body, at, name);
+            body.extend_from_slice(value.expose().as_bytes());
+        }
+        body.extend_from_slice(b"}}");
         Self::of(body)
     }
 
@@ -89,18 +123,13 @@ impl SecretBody {
     }
 }
 
-fn write_object<'a>(body: &mut Vec<u8>, fields: impl Iterator<Item = (&'a str, &'a str)>) {
-    body.push(b'{');
-    for (at, (name, value)) in fields.enumerate() {
-        if at > 0 {
-            body.push(b',');
-        }
-        // Writing into memory cannot fail.
-        let _ = serde_json::to_writer(&mut *body, name);
-        body.push(b':');
-        let _ = serde_json::to_writer(&mut *body, value);
+fn write_name(body: &mut Vec<u8>, at: usize, name: &str) {
+    if at > 0 {
+        body.push(b',');
     }
-    body.push(b'}');
+    // Writing into memory cannot fail.
+    let _ = serde_json::to_writer(&mut *body, name);
+    body.push(b':');
 }
 
 impl fmt::Debug for SecretBody {
@@ -115,9 +144,13 @@ mod tests {
 
     #[test]
     fn a_first_version_is_json_whatever_the_values_are() {
-        let values = vec![("key".to_owned(), SecretValue::new("a\"b\\\n\u{1}ü".to_owned()))];
+        let text = SecretValue::new("a\"b\\\n\u{1}ü".to_owned());
+        let number: Box<RawValue> = serde_json::from_str("5432").unwrap();
+        let values =
+            vec![("key".to_owned(), SecretJson::text(&text)), ("a \"port\"".to_owned(), SecretJson::raw(&number))];
         let body = SecretBody::first_version(&values);
         let parsed: Value = serde_json::from_slice(&body.bytes()).unwrap();
-        assert_eq!(parsed, serde_json::json!({"options": {"cas": 0}, "data": {"key": "a\"b\\\n\u{1}ü"}}));
+        let data = serde_json::json!({"key": "a\"b\\\n\u{1}ü", "a \"port\"": 5432});
+        assert_eq!(parsed, serde_json::json!({"options": {"cas": 0}, "data": data}));
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use devcluster::wait_until;
 
-use crate::{support::eventually, world::World};
+use crate::{
+    support::{Operator, eventually},
+    world::World,
+};
 
 /// What says how to log in, among the operator's arguments.
 const LOGIN: [&str; 4] = ["--vault-auth=", "--vault-login-path=", "--vault-login-role=", "--vault-token-file="];
@@ -69,7 +72,7 @@ fn a_token_that_somebody_else_renews_does_and_is_read_anew_when_it_is_refused() 
     };
     let first = token();
     let file = world.file("operators-token", &first);
-    let _operator =
+    let operator =
         world.operator_with(&LOGIN, &["--vault-auth=token", &format!("--vault-token-file={}", file.display())]);
     let project = world.project("token");
     let one = project.environment("one").ready();
@@ -79,6 +82,17 @@ fn a_token_that_somebody_else_renews_does_and_is_read_anew_when_it_is_refused() 
     for environment in [one, two] {
         assert!(!environment.events().iter().any(|(reason, _)| reason.starts_with("Vault")));
     }
+    assert!(operator.terminate().success());
+    // The mount is another one, and of version 1.
+    root.run(["secrets", "enable", "-path=old", "-version=1", "kv"]).unwrap();
+    world.bao.write_policy("environment-manager", &Operator::prints(&["vault-policy", "--vault-mount=old"])).unwrap();
+    let other = [&LOGIN[..], &["--vault-mount="]].concat();
+    let operator = world.operator_with(
+        &other,
+        &["--vault-auth=token", &format!("--vault-token-file={}", file.display()), "--vault-mount=old"],
+    );
+    let message = project.environment("three").create().wait_said("SecretsReady", "VaultRefused");
+    assert!(message.contains("no KV engine of version 2 at old") && message.contains("vault.mount"), "{message}");
     // A token of its own it ends; one of somebody else's it does not.
     let revoked = |entry: &serde_json::Value| entry["request"]["path"] == "auth/token/revoke-self";
     assert!(!world.requests().iter().any(revoked));

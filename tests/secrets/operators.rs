@@ -26,6 +26,7 @@ fn external_secrets_gets_a_store_and_one_object_for_each_path() {
     assert_eq!(vault["auth"]["kubernetes"]["serviceAccountRef"], json!({"name": "vault", "audiences": ["vault"]}));
     assert!(vault["caBundle"].is_string());
     let secret = dev.live()["status"]["secrets"][0]["secret"].as_str().unwrap().to_owned();
+    assert_eq!(secret, "secret-payments", "as in every environment");
     let external = &get("externalsecret", &secret)["spec"];
     assert_eq!(external["data"][0]["secretKey"], "API_KEY");
     assert_eq!(external["data"][0]["remoteRef"]["key"], format!("{prefix}/payments").as_str());

@@ -63,7 +63,8 @@ fn what_an_environment_without_its_finalizer_left_is_found_and_nobody_elses_is_t
     let project = world.project("orphans");
     let operator = world.operator(&[]);
     let (dev, stays) = (project.environment("dev").ready(), project.environment("stays").ready());
-    let (gone, kept) = (place(&dev).role, place(&stays).role);
+    let held = project.environment("held").finalizer("example.com/held").ready();
+    let (gone, kept, lost) = (place(&dev).role, place(&stays).role, place(&held).role);
     assert!(operator.terminate().success());
     // Ours by name, and not by its mark: that of another cluster, and one that somebody wrote.
     let root = world.bao.as_root();
@@ -73,7 +74,13 @@ fn what_an_environment_without_its_finalizer_left_is_found_and_nobody_elses_is_t
     dev.patch(&serde_json::json!({"metadata": {"finalizers": null}}));
     dev.delete();
     dev.wait_gone();
+    // One that somebody else holds is as good as gone.
+    held.delete();
+    held.patch(&serde_json::json!({"metadata": {"finalizers": ["example.com/held"]}}));
     let _operator = world.operator(&[]);
+    eventually("the end of its access", || (!root.run(["policy", "list"]).unwrap().contains(&lost)).then_some(()));
+    assert!(held.get().is_some());
+    held.patch(&serde_json::json!({"metadata": {"finalizers": null}}));
     let policies = || root.run(["policy", "list"]).unwrap();
     eventually("the end of what is left over", || (!policies().contains(&gone)).then_some(()));
     let left = policies();
@@ -123,12 +130,20 @@ fn drift_is_put_right_at_the_next_look() {
     let root = world.bao.as_root();
     let policy = root.run(["policy", "read", &role]).unwrap();
     world.bao.write_policy(&role, "path \"*\" { capabilities = [\"sudo\"] }").unwrap();
-    root.run(["delete", &format!("auth/kubernetes/role/{role}")]).unwrap();
+    let at = format!("auth/kubernetes/role/{role}");
+    let before = root.json(["read", &at]).unwrap()["data"].clone();
+    root.run(["delete", &at]).unwrap();
     dev.annotate("platform.puraify.app/look-into-vault", "now");
     eventually("the policy and the role", || {
         let same = root.run(["policy", "read", &role]).unwrap() == policy;
-        (same && root.run(["read", &format!("auth/kubernetes/role/{role}")]).is_ok()).then_some(())
+        (same && root.run(["read", &at]).is_ok()).then_some(())
     });
+    // Somebody lets others log in, and tokens live for ever.
+    let selector = r#"bound_service_account_namespace_selector={"matchLabels":{"a":"b"}}"#;
+    root.run(["write", &at, "token_period=700h", selector]).unwrap();
+    assert_ne!(root.json(["read", &at]).unwrap()["data"], before);
+    dev.annotate("platform.puraify.app/look-into-vault", "again");
+    eventually("the role as it was", || (root.json(["read", &at]).unwrap()["data"] == before).then_some(()));
 }
 
 #[test]

@@ -4,19 +4,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use kube::{Api, Client};
+use kube::{Api, Client, core::ObjectMeta};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::{EnvironmentController, Live, Thing, base_of};
 use crate::{
-    api::{Digest, PlatformEnvironment},
+    api::{Digest, FINALIZER, PlatformEnvironment},
     controller::run_loop::Trigger,
     domain::{
         environment::{
@@ -28,7 +31,7 @@ use crate::{
         },
     },
     kube_ext::key::ObjectKey,
-    vault::{Vault, VaultError, Waiting, value::SecretValue},
+    vault::{Vault, VaultError, Waiting, value::SecretJson},
 };
 
 /// How many secrets of one environment are looked at or removed at once.
@@ -54,6 +57,8 @@ pub struct Keeper {
     service_account: (String, String),
     /// By project and name; each with the UID that it is about.
     known: Mutex<HashMap<ObjectKey, (String, Known)>>,
+    /// Whether the KV engine was found at the mount.
+    kv_seen: AtomicBool,
     /// The names of the logins with which secrets are copied at this moment.
     copying: Mutex<BTreeSet<String>>,
     trigger: Trigger,
@@ -68,7 +73,15 @@ impl Keeper {
         service_account: (String, String),
         trigger: Trigger,
     ) -> Self {
-        Self { vault, settings, service_account, known: Mutex::default(), copying: Mutex::default(), trigger }
+        Self {
+            vault,
+            settings,
+            service_account,
+            known: Mutex::default(),
+            kv_seen: AtomicBool::new(false),
+            copying: Mutex::default(),
+            trigger,
+        }
     }
 
     /// What is known of an environment.
@@ -95,6 +108,10 @@ impl Keeper {
         before: Option<&Found>,
         asked: Option<&str>,
     ) -> Result<Found, VaultError> {
+        if !self.kv_seen.load(Ordering::Relaxed) {
+            self.vault.look_for_kv(&self.settings.mount).await?;
+            self.kv_seen.store(true, Ordering::Relaxed);
+        }
         let (policy, role) = match before.filter(|_| query.secrets_only) {
             Some(before) => (before.policy, before.role),
             None => self.access(place).await?,
@@ -178,16 +195,17 @@ impl Keeper {
         copy: &BTreeSet<String>,
         from: Option<&str>,
     ) -> Result<(), VaultError> {
-        let mut values: Vec<(String, SecretValue)> = vec![];
+        let mut values: Vec<(String, SecretJson)> = vec![];
         for key in generate {
-            values.push((key.clone(), self.vault.generate(&self.settings.password_policy).await?));
+            let new = self.vault.generate(&self.settings.password_policy).await?;
+            values.push((key.clone(), SecretJson::text(&new)));
         }
         if let Some(from) = from.filter(|_| !copy.is_empty()) {
             let operator = (self.service_account.0.as_str(), self.service_account.1.as_str());
             let login = CopyLogin::new(&self.settings, place, from, operator);
             let _copying = Copying::begin(self, &login.name);
             values.extend(self.vault.values(&self.settings, &login, from, copy).await?);
-            // One that is gone by now, or is no text: a secret that lacks it could not be mended.
+            // One that is gone by now: a secret that lacks it could not be mended.
             if !copy.iter().all(|key| values.iter().any(|(found, _)| found == key)) {
                 return Err(VaultError::Invalid(404));
             }
@@ -257,6 +275,10 @@ impl Keeper {
             VaultError::Login(_) => told(
                 ". See to it that its role exists, is bound to the operator's ServiceAccount and takes its audience",
             ),
+            VaultError::Mount(_) => told(
+                ". See to vault.mount (--vault-mount), and write the policy that `environment-manager vault-policy` prints for it (helm's notes have the command)",
+            ),
+            VaultError::TooLarge => told(". A secret there has too much in it: make it smaller"),
             VaultError::TooDeep(_) => told(". Remove what lies that deep by hand"),
             VaultError::Invalid(_) => told(
                 ". See to it that the KV mount (version 2), the Kubernetes auth mount and the password policy exist",
@@ -291,7 +313,8 @@ impl Keeper {
             let api: Api<PlatformEnvironment> = Api::namespaced(client.clone(), &place.project);
             let live = api.get_metadata_opt(&place.environment).await;
             // The cache may be behind; and who cannot be asked may well be there.
-            if !live.is_ok_and(|live| live.is_none_or(|live| live.metadata.uid.as_ref() != Some(&place.uid))) {
+            let gone = |live: &ObjectMeta| live.uid.as_ref() != Some(&place.uid) || is_let_go(live);
+            if !live.is_ok_and(|live| live.is_none_or(|live| gone(&live.metadata))) {
                 continue;
             }
             self.vault.delete(&self.role_path(&name)).await?;
@@ -371,8 +394,12 @@ impl EnvironmentController {
         let place = place(key, environment);
         for action in actions {
             let Action::Vault(change) = action else { continue };
-            if let Err(error) = keeper.change(&place, change, &mut live.vault).await {
-                live.trouble = Some(keeper.trouble(key, &change.to_string(), &error));
+            let Err(error) = keeper.change(&place, change, &mut live.vault).await else { continue };
+            let trouble = keeper.trouble(key, &change.to_string(), &error);
+            let only_here = trouble.refused && !trouble.down;
+            live.trouble.get_or_insert(trouble);
+            // One secret that cannot be made keeps no other one from being made.
+            if !only_here {
                 break;
             }
         }
@@ -395,10 +422,13 @@ impl EnvironmentController {
     async fn sweep_now_and_then(&self, keeper: &Keeper) {
         let mut reached = false;
         loop {
-            let mut roles = BTreeSet::new();
-            self.world.environments.for_each(|key, held| {
-                roles.insert(Place::of(&key.namespace, &key.name, &held.stamp.uid.to_string()).role());
-            });
+            let mut live = vec![];
+            self.world.environments.for_each(|key, held| live.push((key.clone(), held.stamp.uid.to_string())));
+            let is_kept = |(key, _): &(ObjectKey, String)| {
+                self.world.environments.valid(key).is_none_or(|environment| !is_let_go(&environment.metadata))
+            };
+            let role = |(key, uid): (ObjectKey, String)| Place::of(&key.namespace, &key.name, &uid).role();
+            let roles = live.into_iter().filter(is_kept).map(role).collect();
             let pause = match keeper.sweep(self.executor.client(), &roles).await {
                 Ok(_) => {
                     if !reached {
@@ -415,6 +445,12 @@ impl EnvironmentController {
             tokio::time::sleep(pause).await;
         }
     }
+}
+
+/// Somebody took our finalizer off while it was being deleted: nobody takes its place away any more, whoever else holds it.
+fn is_let_go(metadata: &ObjectMeta) -> bool {
+    let ours = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
+    metadata.deletion_timestamp.is_some() && !ours
 }
 
 /// Names that people gave their secrets may hold anything; a slash at the end of a folder's stays.

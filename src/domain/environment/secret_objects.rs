@@ -20,6 +20,8 @@ const STORE: &str = "vault";
 pub(super) const TOKEN_BINDING: &str = "vault-token";
 /// The Secret in the environment's namespace with Vault's certificate authority, for the Vault Secrets Operator alone.
 const CA_SECRET: &str = "vault-ca";
+/// The longest name that an object may have.
+const LONGEST_NAME: usize = 253;
 /// How often a secrets operator asks Vault for changed values.
 const REFRESH: &str = "15m";
 
@@ -40,11 +42,21 @@ pub(super) fn identity(owner: Owner<'_>, vault: &VaultSettings) -> Vec<Intent> {
     children
 }
 
-/// The name of the Secret with the values of one path. Readable, and another one for each path.
+/// The name of the Secret with the values of one path, and of the object that brings it: the same in every environment, so that what
+/// is deployed names it everywhere alike. Of two paths it is never the same: they have no dots, and no two hyphens at their beginning.
 #[must_use]
-pub fn secret_name(path: &str) -> String {
-    let readable: String = path.replace('/', "-").chars().take(40).collect();
-    format!("secret-{}-{}", readable.trim_end_matches('-'), Digest::of(path.as_bytes()).short(8))
+pub fn secret_name(place: &Place, path: &str) -> String {
+    let (kind, relative) = match path.strip_prefix(&format!("{}/", place.prefix())) {
+        Some(own) => ("secret", own),
+        // pf/<project>/<area>/<path>: which area does not matter, since an environment reads one of them.
+        None => ("shared", path.splitn(4, '/').last().unwrap_or_default()),
+    };
+    let name = format!("{kind}-{}", relative.replace('/', "."));
+    if name.len() <= LONGEST_NAME {
+        return name;
+    }
+    let head: String = relative.replace('/', ".").chars().take(LONGEST_NAME / 2).collect();
+    format!("{kind}--{}-{}", head.trim_end_matches(['-', '.']), Digest::of(path.as_bytes()).short(32))
 }
 
 /// What brings the secrets that have a value. One that has none would keep the others of its path away.
@@ -63,8 +75,8 @@ pub fn children(owner: Owner<'_>, vault: &VaultSettings, place: &Place, secrets:
         SecretsOperator::VaultSecrets => vec![vault_connection(owner, vault), vault_auth(owner, vault, place)],
     };
     children.extend(paths.into_iter().map(|(path, secrets)| match vault.secrets_operator {
-        SecretsOperator::VaultSecrets => vault_static_secret(owner, vault, path, &secrets),
-        _ => external_secret(owner, path, &secrets),
+        SecretsOperator::VaultSecrets => vault_static_secret(owner, vault, place, path, &secrets),
+        _ => external_secret(owner, place, path, &secrets),
     }));
     children
 }
@@ -89,8 +101,8 @@ fn secret_store(owner: Owner<'_>, vault: &VaultSettings, place: &Place) -> Inten
     intent(owner, ChildKind::SecretStore, STORE, &json!({"spec": {"provider": {"vault": provider}}}))
 }
 
-fn external_secret(owner: Owner<'_>, path: &str, secrets: &[&SecretStatus]) -> Intent {
-    let name = secret_name(path);
+fn external_secret(owner: Owner<'_>, place: &Place, path: &str, secrets: &[&SecretStatus]) -> Intent {
+    let name = secret_name(place, path);
     let data: Vec<Value> = secrets
         .iter()
         .map(|secret| json!({"secretKey": secret.name, "remoteRef": {"key": path, "property": secret.key}}))
@@ -132,8 +144,14 @@ fn vault_auth(owner: Owner<'_>, vault: &VaultSettings, place: &Place) -> Intent 
 }
 
 /// It is always told which login to use: the operator's own default one is everybody's.
-fn vault_static_secret(owner: Owner<'_>, vault: &VaultSettings, path: &str, secrets: &[&SecretStatus]) -> Intent {
-    let name = secret_name(path);
+fn vault_static_secret(
+    owner: Owner<'_>,
+    vault: &VaultSettings,
+    place: &Place,
+    path: &str,
+    secrets: &[&SecretStatus],
+) -> Intent {
+    let name = secret_name(place, path);
     let templates: serde_json::Map<String, Value> = secrets
         .iter()
         .map(|secret| (secret.name.clone(), json!({"text": format!("{{{{- get .Secrets \"{}\" -}}}}", secret.key)})))
@@ -158,10 +176,42 @@ fn vault_static_secret(owner: Owner<'_>, vault: &VaultSettings, path: &str, secr
 mod tests {
     use super::*;
 
+    use proptest::prelude::*;
+
+    fn place(environment: &str) -> Place {
+        Place::of("pf-872", environment, "1a2b3c4d-0000")
+    }
+
+    fn own(environment: &str, path: &str) -> String {
+        secret_name(&place(environment), &place(environment).path(path))
+    }
+
     #[test]
-    fn two_paths_never_share_a_secret() {
-        assert_ne!(secret_name("a/b"), secret_name("a-b"));
-        assert_eq!(secret_name("payments"), secret_name("payments"));
-        assert!(secret_name(&"x/".repeat(120)).len() <= 63);
+    fn a_secret_is_called_alike_in_every_environment() {
+        assert_eq!(own("dev", "payments"), "secret-payments");
+        assert_eq!(own("production", "payments/keys"), "secret-payments.keys");
+        let shared = place("dev").shared(crate::api::EnvironmentClass::Staging, "payments");
+        assert_eq!(secret_name(&place("dev"), &shared), "shared-payments");
+    }
+
+    #[test]
+    fn two_paths_never_share_a_name() {
+        assert_ne!(own("dev", "a/b"), own("dev", "a-b"));
+        let (one, other) = ("x/".repeat(127) + "y", "x/".repeat(127) + "z");
+        assert_ne!(own("dev", &one), own("dev", &other));
+        // One that looks like the shortened name of another one.
+        let short = own("dev", &one);
+        let looks_like = short.trim_start_matches("secret-").trim_start_matches('-').replace('.', "/");
+        assert_ne!(own("dev", &looks_like), short);
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_one_that_the_api_server_takes(path in "[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?(/[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?){0,12}") {
+            let name = own("dev", &path);
+            prop_assert!(name.len() <= LONGEST_NAME);
+            let labels = name.split('.');
+            prop_assert!(labels.into_iter().all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')));
+        }
     }
 }

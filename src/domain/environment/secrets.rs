@@ -19,7 +19,7 @@ use crate::{
         condition::{self, Reason},
     },
     domain::vault::{
-        Change, Found, Place, Trouble, VaultSettings,
+        Change, Found, Place, SecretsOperator, Trouble, VaultSettings,
         secrets::{Forbidden, Reference, Rules, Secrets, references},
     },
 };
@@ -72,6 +72,7 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
         if let Some(forbidden) = rules.forbidden(&references) {
             return Err(stalled(forbidden));
         }
+        findings.secrets = known.map(|found| listed(settings, &place, rules.compare(found).status));
         return in_trouble(snapshot, trouble, rules.were_ready(&references), findings);
     }
     let found = match usable(snapshot, view, settings, &rules, latest.config_digest) {
@@ -82,7 +83,7 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
             return Ok(Some(Step::Read(Read::Vault(Box::new(query)))));
         }
     };
-    let mut secrets = rules.compare(found);
+    let secrets = rules.compare(found);
     let changes = changes(snapshot, owner, settings, &place, found, &secrets);
     findings.secrets_intact = Some(false);
     if !changes.is_empty() {
@@ -93,14 +94,9 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     let mut work = repairs(snapshot, &objects);
     let surplus = |child: &Child| child.id.kind.brings_secrets() && !wanted.contains(&child.id);
     work.actions.extend(deletions(snapshot, surplus));
-    if !objects.is_empty() {
-        for secret in secrets.status.iter_mut().filter(|secret| secret.state == SecretState::Ready) {
-            secret.secret = Some(secret_objects::secret_name(&secret.path));
-        }
-    }
     let objects_are_done = work.is_done();
     findings.look_again = Some(next_look(snapshot, found, settings, &secrets.status));
-    findings.secrets = Some(secrets.status.clone());
+    findings.secrets = Some(listed(settings, &place, secrets.status.clone()));
     if let Some(step) = work.step()? {
         return Ok(Some(step));
     }
@@ -120,6 +116,15 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     }
     findings.secrets_intact = Some(objects_are_done);
     Ok(None)
+}
+
+/// The secrets as the status lists them: with the names under which applications find those that are brought.
+fn listed(settings: &VaultSettings, place: &Place, mut secrets: Vec<SecretStatus>) -> Vec<SecretStatus> {
+    let is_brought = settings.installed && settings.secrets_operator != SecretsOperator::None;
+    for secret in secrets.iter_mut().filter(|secret| is_brought && secret.state == SecretState::Ready) {
+        secret.secret = Some(secret_objects::secret_name(place, &secret.path));
+    }
+    secrets
 }
 
 /// What is known of Vault, and whether that will do.
@@ -290,8 +295,9 @@ fn not_configured(place: &VaultLocation) -> String {
 
 /// The next step to take the environment's place in Vault away; `None` when nothing of it is left.
 ///
-/// First what brings secrets, then how it logs in, then the role, so that nobody can log in; then the policy, which makes tokens that
-/// were given out good for nothing; then the values. Vault away means to wait: nothing is skipped.
+/// First the role, so that nobody can log in; then the policy, which makes tokens that were given out good for nothing. Whatever else
+/// is in the way, access has ended then. Then what brings secrets, and how that logs in; then the values. Vault away means to wait:
+/// nothing is skipped.
 pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
     if let Some(place) = left_place(snapshot) {
         // An operator that is told something else starts anew, and looks at it then.
@@ -299,11 +305,18 @@ pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
         return Err(Hold::waiting(Reason::VaultNotConfigured, condition::READY, message));
     }
     let (Some(_), Some(view)) = (snapshot.settings.vault.as_ref(), snapshot.vault.as_ref()) else { return Ok(None) };
+    let change = |change| Ok(Some(Step::Act(vec![Action::Vault(change)])));
+    if view.trouble.is_none() && !view.gone.role {
+        return change(Change::RemoveRole);
+    }
+    if view.trouble.is_none() && !view.gone.policy {
+        return change(Change::RemovePolicy);
+    }
+    // What is retained keeps the values that it has, and gets no others.
     let keeps = snapshot.environment.spec.deletion_policy == DeletionPolicy::Retain;
     let brings = |child: &Child| matches!(child.id.kind, ChildKind::ExternalSecret | ChildKind::VaultStaticSecret);
     for which in [&brings as &dyn Fn(&Child) -> bool, &|child: &Child| child.id.kind.brings_secrets()] {
         let actions: Vec<Action> = deletions(snapshot, which).collect();
-        // What is retained keeps the values that it has, and gets no others.
         if !actions.is_empty() && !keeps {
             return Ok(Some(Step::Act(actions)));
         }
@@ -313,14 +326,5 @@ pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
         let message = format!("The environment goes when its place in Vault is gone. {}", trouble.message);
         return Err(Hold { retry: !trouble.down, ..Hold::waiting(reason, condition::READY, message) });
     }
-    let change = if !view.gone.role {
-        Change::RemoveRole
-    } else if !view.gone.policy {
-        Change::RemovePolicy
-    } else if !view.gone.secrets && !keeps {
-        Change::RemoveSecrets
-    } else {
-        return Ok(None);
-    };
-    Ok(Some(Step::Act(vec![Action::Vault(change)])))
+    if view.gone.secrets || keeps { Ok(None) } else { change(Change::RemoveSecrets) }
 }

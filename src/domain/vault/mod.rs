@@ -214,6 +214,12 @@ impl Place {
             "token_ttl": TOKEN_TTL,
             "token_max_ttl": TOKEN_MAX_TTL,
             "token_type": "service",
+            // What would widen or narrow it, if somebody else set it.
+            "bound_service_account_namespace_selector": "",
+            "token_period": 0,
+            "token_explicit_max_ttl": 0,
+            "token_num_uses": 0,
+            "token_bound_cidrs": [],
         })
     }
 }
@@ -260,14 +266,19 @@ impl CopyLogin {
     }
 }
 
-/// The digest of those fields of a role that are ours, whatever else the server says of it.
+/// The digest of those fields of a role that are ours, whatever else the server says of it. A field that it does not know is as one that
+/// is empty.
 #[must_use]
 pub fn role_digest(role: &Value, ours: &Value) -> Digest {
     let fields: serde_json::Map<String, Value> = ours
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, _)| (name.clone(), role.get(name).cloned().unwrap_or_default()))
+        .map(|(name, ours)| {
+            let empty = [json!(""), json!(0), json!([])].contains(ours);
+            let missing = || if empty { ours.clone() } else { Value::Null };
+            (name.clone(), role.get(name).filter(|found| !found.is_null()).cloned().unwrap_or_else(missing))
+        })
         .collect();
     canonical::digest(&Value::Object(fields))
 }

@@ -87,6 +87,8 @@ pub enum Forbidden {
     },
 }
 
+/// How many keys that no variable names come along with a secret.
+const MOST_OTHER_KEYS: usize = 100;
 /// How many names stand in a sentence.
 const MOST_NAMES: usize = 8;
 
@@ -140,14 +142,23 @@ impl Rules<'_> {
         if !shares || self.was_accepted(name, strategy) {
             return None;
         }
-        let production = |class| class == EnvironmentClass::Production;
-        // Of a base that is gone nobody knows any more: Production is on its own side.
-        let base = self.base.map_or(EnvironmentClass::Development, |base| base.class);
-        let crosses = production(self.spec.class) != production(base);
-        if crosses && !self.across_production.contains(&strategy) {
+        let base = self.base_class();
+        if self.crosses() && !self.across_production.contains(&strategy) {
             return Some(Forbidden::Border { name: name.to_owned(), strategy, class: self.spec.class, base });
         }
         (strategy == SecretStrategy::Copy && !self.allow_copy).then(|| Forbidden::Copy { name: name.to_owned() })
+    }
+
+    /// The base's class. A base that is gone counts as of the environment's own side: nothing of it is read any more, and what is
+    /// shared is looked for on that side.
+    fn base_class(&self) -> EnvironmentClass {
+        self.base.map_or(self.spec.class, |base| base.class)
+    }
+
+    /// Whether one of both is Production, and the other is not.
+    fn crosses(&self) -> bool {
+        let production = |class| class == EnvironmentClass::Production;
+        production(self.spec.class) != production(self.base_class())
     }
 
     /// What `secretKeys` names although no variable of that name refers to a secret.
@@ -199,7 +210,7 @@ impl Rules<'_> {
         let before = self.said.iter().find(|said| said.name == reference.name && said.strategy == strategy);
         let sides = [EnvironmentClass::Production, EnvironmentClass::Staging];
         let mut both = sides.map(|side| self.place.shared(side, &reference.path)).into_iter();
-        let own = self.place.shared(self.base.map_or(self.spec.class, |base| base.class), &reference.path);
+        let own = self.place.shared(self.base_class(), &reference.path);
         both.find(|path| before.is_some_and(|said| said.path == *path)).unwrap_or(own)
     }
 
@@ -280,7 +291,8 @@ impl Rules<'_> {
         secrets
     }
 
-    /// What the base has beside the keys that are referred to comes along: as a copy where nothing but copies is wanted.
+    /// What the base has beside the keys that are referred to comes along: as a copy where nothing but copies is wanted. Not across
+    /// Production's border, where the names of keys are nobody's business, and not if they are very many.
     fn make(&self, found: &Found, path: &str, keys: &[(&Reference, SecretStrategy)]) -> Option<Change> {
         let of = |wanted: SecretStrategy| -> BTreeSet<String> {
             let of_it = keys.iter().filter(|(_, strategy)| *strategy == wanted);
@@ -296,7 +308,10 @@ impl Rules<'_> {
         // Which of the base's keys a variable names has a strategy of its own: a placeholder stays empty.
         let named =
             |key: &String| found.references.iter().any(|reference| reference.path == path && reference.key == *key);
-        let rest: BTreeSet<String> = base.into_iter().filter(|key| !named(key)).collect();
+        let mut rest: BTreeSet<String> = base.into_iter().filter(|key| !named(key)).collect();
+        if self.crosses() || rest.len() > MOST_OTHER_KEYS {
+            rest.clear();
+        }
         if generate.is_empty() {
             copy.extend(rest);
         } else {

@@ -54,6 +54,27 @@ fn only_a_policy_with_our_mark_is_ours() {
 }
 
 #[test]
+fn a_role_that_somebody_widened_is_another_one_and_one_of_an_older_server_is_not() {
+    let place = Place::of("p", "e", "1a2b3c4d-0000");
+    let ours = place.role_body(&settings(), "p--e");
+    let same = role_digest(&ours, &ours);
+    for (field, value) in [
+        ("token_period", json!(86400)),
+        ("bound_service_account_namespace_selector", json!("{\"matchLabels\": {}}")),
+        ("token_max_ttl", json!(0)),
+        ("token_policies", json!(["pf-p--e-1a2b3c4d", "root"])),
+    ] {
+        let mut found = ours.clone();
+        found[field] = value;
+        assert_ne!(role_digest(&found, &ours), same, "{field}");
+    }
+    let mut older = ours.clone();
+    older.as_object_mut().unwrap().remove("bound_service_account_namespace_selector");
+    older["token_bound_cidrs"] = json!(null);
+    assert_eq!(role_digest(&older, &ours), same);
+}
+
+#[test]
 fn what_a_copy_is_read_with_reads_one_secret_and_carries_our_mark() {
     let place = Place::of("copy", "staging", "1a2b3c4d-0000-0000-0000-000000000000");
     let login = CopyLogin::new(&settings(), &place, "pf/copy/dev-11111111/payments", ("em", "operator"));

@@ -274,6 +274,20 @@ fn a_copy_is_made_as_soon_as_there_is_something_to_copy() {
 }
 
 #[test]
+fn the_names_of_other_keys_do_not_cross_productions_border_and_very_many_do_not_come_along() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.vault.base.as_mut().unwrap().class = EnvironmentClass::Production;
+    world.settle();
+    assert_eq!(world.vault.secrets[&own_path()], ["api_key".to_owned()].into());
+    let mut many = clone_with(&json!({}), "Staging");
+    let base = many.vault.base.clone().unwrap().place.path("payments");
+    let keys = (0..900).map(|number| format!("k{number}")).chain(["api_key".to_owned()]);
+    many.vault.secrets.insert(base, keys.collect());
+    many.settle();
+    assert_eq!(many.vault.secrets[&own_path()], ["api_key".to_owned()].into());
+}
+
+#[test]
 fn a_name_that_no_secret_has_keeps_all_from_being_made_and_is_named() {
     let keys = json!({"secretKeys": [{"name": "API_KYE", "strategy": "Placeholder"}]});
     let mut world = clone_with(&keys, "Staging");
@@ -390,6 +404,12 @@ fn nothing_is_shared_across_productions_border_unless_a_rule_says_so() {
     among.vault.found = None;
     among.settle();
     assert_ready(&among);
+    // The same, if the base was gone before the value was there.
+    let mut late = clone_with(&json!({"secrets": "Reference"}), "Production");
+    late.vault.base = None;
+    late.settle();
+    assert_eq!(late.condition(STALLED), None);
+    assert!(message(&late).contains("pf/pf-872/shared-production/payments"), "{}", message(&late));
     let mut back = clone_with(&json!({"secrets": "Reference"}), "Staging");
     back.vault.base.as_mut().unwrap().class = EnvironmentClass::Production;
     back.settle();
@@ -455,8 +475,6 @@ fn at_the_end_access_goes_first_and_nothing_is_skipped_while_vault_is_away() {
     world.vault.trouble = None;
     world.settle();
     let stages = [
-        "delete ExternalSecret",
-        "delete SecretStore",
         "vault: remove the role",
         "vault: remove the policy",
         "vault: remove the secrets",
@@ -468,7 +486,25 @@ fn at_the_end_access_goes_first_and_nothing_is_skipped_while_vault_is_away() {
     };
     let order: Vec<usize> = stages.iter().map(at).collect();
     assert!(order.is_sorted(), "{:#?}", world.journal);
+    assert!(at(&"delete ExternalSecret") < at(&"delete SecretStore") && at(&"delete SecretStore") < order[0]);
     assert!(world.environment.is_none() && world.vault.policy.is_none() && world.vault.role.is_none());
+}
+
+#[test]
+fn access_ends_although_what_brings_secrets_cannot_be_deleted() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settings.vault = Some(settings(SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned())));
+    world.settle();
+    world.journal.clear();
+    world.delete();
+    while let Some(Step::Act(actions)) = world.next() {
+        if actions.iter().any(|action| matches!(action, Action::Delete(..))) {
+            break;
+        }
+        actions.iter().for_each(|action| world.perform(action));
+    }
+    assert_eq!(world.journal, ["vault: remove the role in Vault", "vault: remove the policy in Vault"]);
+    assert!(world.children.keys().any(|id| id.kind == ChildKind::ExternalSecret));
 }
 
 #[test]
