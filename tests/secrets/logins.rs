@@ -87,7 +87,7 @@ fn a_token_that_somebody_else_renews_does_and_is_read_anew_when_it_is_refused() 
     root.run(["secrets", "enable", "-path=old", "-version=1", "kv"]).unwrap();
     world.bao.write_policy("environment-manager", &Operator::prints(&["vault-policy", "--vault-mount=old"])).unwrap();
     let other = [&LOGIN[..], &["--vault-mount="]].concat();
-    let operator = world.operator_with(
+    let _operator = world.operator_with(
         &other,
         &["--vault-auth=token", &format!("--vault-token-file={}", file.display()), "--vault-mount=old"],
     );

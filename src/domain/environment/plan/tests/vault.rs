@@ -501,7 +501,9 @@ fn access_ends_although_what_brings_secrets_cannot_be_deleted() {
         if actions.iter().any(|action| matches!(action, Action::Delete(..))) {
             break;
         }
-        actions.iter().for_each(|action| world.perform(action));
+        for action in &actions {
+            world.perform(action);
+        }
     }
     assert_eq!(world.journal, ["vault: remove the role in Vault", "vault: remove the policy in Vault"]);
     assert!(world.children.keys().any(|id| id.kind == ChildKind::ExternalSecret));
