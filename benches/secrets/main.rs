@@ -88,16 +88,7 @@ async fn main() -> Result<()> {
 
 fn start(cluster: &Cluster, bao: &OpenBao) -> Result<Operator> {
     let policy = std::process::Command::new(PROGRAM).arg("vault-policy").output()?;
-    bao.write_policy(NAME, &String::from_utf8(policy.stdout)?)?;
-    bao.as_root().run([
-        "write",
-        "auth/kubernetes/role/environment-manager",
-        "bound_service_account_names=environment-manager",
-        "bound_service_account_namespaces=environment-manager",
-        "audience=vault",
-        "token_policies=environment-manager",
-        "token_no_default_policy=true",
-    ])?;
+    bao.admit(NAME, &String::from_utf8(policy.stdout)?)?;
     let address = bao.address();
     let upgrade = ["upgrade", NAME, "charts/environment-manager", "--namespace", NAME, "--set"];
     let settings = [format!("vault.address={address}"), "--set".to_owned(), "secretsOperator.kind=none".to_owned()];

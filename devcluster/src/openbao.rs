@@ -156,6 +156,24 @@ impl OpenBao {
         self.root.run_with_input(["policy", "write", name, "-"], text).map(drop)
     }
 
+    /// Writes a policy, and a role of the same name that gives it to the `ServiceAccount` of that name in the namespace of that name,
+    /// which logs in with a token for the audience `vault`.
+    pub fn admit(&self, name: &str, policy: &str) -> Result<()> {
+        self.write_policy(name, policy)?;
+        let role = [
+            format!("auth/kubernetes/role/{name}"),
+            format!("bound_service_account_names={name}"),
+            format!("bound_service_account_namespaces={name}"),
+            format!("token_policies={name}"),
+            "audience=vault".to_owned(),
+            "alias_name_source=serviceaccount_uid".to_owned(),
+            "token_no_default_policy=true".to_owned(),
+            "token_ttl=15m".to_owned(),
+            "token_max_ttl=1h".to_owned(),
+        ];
+        self.root.run(["write".to_owned()].into_iter().chain(role)).map(drop)
+    }
+
     /// Logs in by Kubernetes auth, mounted at `auth_path`, with a `ServiceAccount` token, and returns the client token.
     pub fn login(&self, auth_path: &str, role: &str, jwt: &str) -> Result<String> {
         let (path, role) = (format!("auth/{auth_path}/login"), format!("role={role}"));

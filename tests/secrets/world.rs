@@ -32,19 +32,7 @@ impl World {
         let kinds = Toolbox::from_env().unwrap().kinds().unwrap();
         plane.kubectl().run(["apply", "--server-side", "--filename", kinds.to_str().unwrap()]).unwrap();
         let bao = OpenBao::start(plane).unwrap();
-        let root = bao.as_root();
-        bao.write_policy("environment-manager", &Operator::prints(&["vault-policy"])).unwrap();
-        let role = [
-            "write",
-            "auth/kubernetes/role/environment-manager",
-            "bound_service_account_names=environment-manager",
-            "bound_service_account_namespaces=environment-manager",
-            "audience=vault",
-            "token_policies=environment-manager",
-            "token_no_default_policy=true",
-            "token_ttl=10m",
-        ];
-        root.run(role).unwrap();
+        bao.admit("environment-manager", &Operator::prints(&["vault-policy"])).unwrap();
         let address = format!("vault.address={}", bao.address());
         let helm = [&["--set", &address, "--set", "vault.checkInterval=1h"], helm].concat();
         let files: Vec<String> = vec![

@@ -16,7 +16,7 @@ use crate::pki::{self, Authority};
 use crate::supervised::held;
 use crate::{ControlPlaneTools, Helm, Kubectl, Project, Result, Supervised, Toolbox, kubeconfig, launch, wait_until};
 
-/// How long a token of [`ControlPlane::service_account`] is good for. Longer than any run of the tests or the demo.
+/// How long a token of [`ControlPlane::service_account_token`] is good for. Longer than any run of the tests or the demo.
 const TOKEN_DURATION: &str = "24h";
 /// How long a restarted API server waits for its port. Whoever took it in between has most likely only borrowed it.
 const PORT_LIMIT: Duration = Duration::from_mins(1);

@@ -416,4 +416,4 @@ pub fn operator_policy(settings: &VaultSettings) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

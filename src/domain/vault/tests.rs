@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn settings() -> VaultSettings {
+/// As a platform team would have them, without a secrets operator.
+pub fn settings() -> VaultSettings {
     VaultSettings {
         address: "https://vault:8200".to_owned(),
         namespace: String::new(),

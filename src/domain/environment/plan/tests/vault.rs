@@ -74,22 +74,8 @@ impl Vault {
     }
 }
 
-fn settings(operator: SecretsOperator) -> VaultSettings {
-    VaultSettings {
-        address: "https://vault:8200".to_owned(),
-        namespace: String::new(),
-        ports: vec![8200],
-        ca: String::new(),
-        mount: "kv".to_owned(),
-        auth_path: "kubernetes".to_owned(),
-        audience: "vault".to_owned(),
-        password_policy: "pf".to_owned(),
-        check_interval: Duration::from_hours(1),
-        allow_copy: false,
-        across_production: BTreeSet::new(),
-        secrets_operator: operator,
-        installed: true,
-    }
+fn settings(secrets_operator: SecretsOperator) -> VaultSettings {
+    VaultSettings { secrets_operator, ..crate::domain::vault::tests::settings() }
 }
 
 fn api_key(key: &str) -> Variable {
