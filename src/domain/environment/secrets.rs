@@ -65,12 +65,10 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
         };
         references(&revision.spec.config)
     };
-    let stalled =
-        |forbidden: Forbidden| Hold::stalled(Reason::InvalidSpec, condition::SECRETS_READY, forbidden.to_string());
     if let Some(trouble) = view.trouble {
         // It does not go away with the trouble.
         if let Some(forbidden) = rules.forbidden(&references) {
-            return Err(stalled(forbidden));
+            return Err(stalled(&forbidden));
         }
         findings.secrets = known.map(|found| listed(settings, &place, rules.compare(found).status));
         return in_trouble(snapshot, trouble, rules.were_ready(&references), findings);
@@ -100,22 +98,35 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     if let Some(step) = work.step()? {
         return Ok(Some(step));
     }
-    if let Some(forbidden) = secrets.forbidden {
-        return Err(stalled(forbidden));
-    }
-    if let Some(message) = missing_message(settings, &secrets) {
-        return Err(Hold::waiting(Reason::SecretsMissing, condition::SECRETS_READY, message));
-    }
-    if !settings.installed && !secrets.status.is_empty() {
-        let message = format!(
-            "{} is not installed in the cluster, so nobody brings the environment's secrets into its namespace. Install it, or \
-             choose another one (--secrets-operator, in the chart secretsOperator.kind). It goes on by itself then",
-            settings.secrets_operator.name(),
-        );
-        return Err(Hold::waiting(Reason::SecretsOperatorMissing, condition::SECRETS_READY, message));
+    if let Some(hold) = shortcoming(settings, &secrets) {
+        return Err(hold);
     }
     findings.secrets_intact = Some(objects_are_done);
     Ok(None)
+}
+
+fn stalled(forbidden: &Forbidden) -> Hold {
+    Hold::stalled(Reason::InvalidSpec, condition::SECRETS_READY, forbidden.to_string())
+}
+
+/// What only people can change about the secrets, although policy, role and objects are as they should be.
+fn shortcoming(settings: &VaultSettings, secrets: &Secrets) -> Option<Hold> {
+    if let Some(forbidden) = &secrets.forbidden {
+        return Some(stalled(forbidden));
+    }
+    let waiting = |reason, message| Some(Hold::waiting(reason, condition::SECRETS_READY, message));
+    if let Some(message) = missing_message(settings, secrets) {
+        return waiting(Reason::SecretsMissing, message);
+    }
+    if settings.installed || secrets.status.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "In the cluster {} is not installed, so nobody brings the environment's secrets into its namespace. Install it, or choose \
+         another one (--secrets-operator, in the chart secretsOperator.kind). It goes on by itself then",
+        settings.secrets_operator.name(),
+    );
+    waiting(Reason::SecretsOperatorMissing, message)
 }
 
 /// The secrets as the status lists them: with the names under which applications find those that are brought.
