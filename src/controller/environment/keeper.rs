@@ -8,31 +8,29 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use kube::{Api, Client, core::ObjectMeta};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::{EnvironmentController, Live, Thing, base_of};
 use crate::{
-    api::{Digest, FINALIZER, PlatformEnvironment},
+    api::{Digest, PlatformEnvironment},
     controller::run_loop::Trigger,
     domain::{
         environment::{
             plan::{Action, Query},
             snapshot::VaultView,
         },
-        vault::{
-            Change, CopyLogin, Found, Gone, PREFIX, Place, Trouble, VaultSettings, role_digest, secrets::BaseSecrets,
-        },
+        vault::{Change, CopyLogin, Found, Gone, Place, Trouble, VaultSettings, role_digest, secrets::BaseSecrets},
     },
     kube_ext::key::ObjectKey,
     vault::{Vault, VaultError, Waiting, value::SecretJson},
 };
+
+mod sweep;
 
 /// How many secrets of one environment are looked at or removed at once.
 const AT_A_TIME: usize = 4;
@@ -287,49 +285,6 @@ impl Keeper {
         };
         Trouble { down: false, refused, message }
     }
-
-    /// Takes away the access of environments that are gone: policies that carry our mark, and their roles. Values stay: an environment
-    /// that seems to be gone may come back from a backup. What an operator left that died while it copied a secret goes too.
-    async fn sweep(&self, client: &Client, roles: &BTreeSet<String>) -> Result<usize, VaultError> {
-        let mut removed = 0;
-        for name in self.vault.list("sys/policies/acl").await? {
-            // Those of environments that are there need not be read.
-            if !name.starts_with(&format!("{PREFIX}-")) || roles.contains(&name) {
-                continue;
-            }
-            let Some(policy) = self.vault.read(&policy_path(&name)).await? else { continue };
-            let place = policy["policy"].as_str().and_then(|text| Place::of_policy(text, &self.settings));
-            let Some(place) = place else { continue };
-            if name == CopyLogin::name(&place) {
-                if !self.copying().contains(&name) {
-                    self.vault.delete(&self.role_path(&name)).await?;
-                    self.vault.delete(&policy_path(&name)).await?;
-                }
-                continue;
-            }
-            if name != place.role() {
-                continue;
-            }
-            let api: Api<PlatformEnvironment> = Api::namespaced(client.clone(), &place.project);
-            let live = api.get_metadata_opt(&place.environment).await;
-            // The cache may be behind; and who cannot be asked may well be there.
-            let gone = |live: &ObjectMeta| live.uid.as_ref() != Some(&place.uid) || is_let_go(live);
-            if !live.is_ok_and(|live| live.is_none_or(|live| gone(&live.metadata))) {
-                continue;
-            }
-            self.vault.delete(&self.role_path(&name)).await?;
-            self.vault.delete(&policy_path(&name)).await?;
-            tracing::warn!(
-                "removed role and policy {name} in Vault: the environment {}/{} is gone; its values are still at {}/{}",
-                place.project,
-                place.environment,
-                self.settings.mount,
-                place.prefix()
-            );
-            removed += 1;
-        }
-        Ok(removed)
-    }
 }
 
 /// A login that is in use for as long as this value lives.
@@ -418,39 +373,6 @@ impl EnvironmentController {
         let wake = |key, after| keeper.trigger.after(key, after);
         futures::join!(keeper.vault.watch(wake), self.sweep_now_and_then(keeper));
     }
-
-    async fn sweep_now_and_then(&self, keeper: &Keeper) {
-        let mut reached = false;
-        loop {
-            let mut live = vec![];
-            self.world.environments.for_each(|key, held| live.push((key.clone(), held.stamp.uid.to_string())));
-            let is_kept = |(key, _): &(ObjectKey, String)| {
-                self.world.environments.valid(key).is_none_or(|environment| !is_let_go(&environment.metadata))
-            };
-            let role = |(key, uid): (ObjectKey, String)| Place::of(&key.namespace, &key.name, &uid).role();
-            let roles = live.into_iter().filter(is_kept).map(role).collect();
-            let pause = match keeper.sweep(self.executor.client(), &roles).await {
-                Ok(_) => {
-                    if !reached {
-                        reached = true;
-                        tracing::info!("Vault at {} is reached, and the operator is logged in", keeper.vault.address());
-                    }
-                    keeper.settings.check_interval
-                }
-                Err(error) => {
-                    tracing::warn!("cannot look for what environments that are gone left in Vault: it {error}");
-                    keeper.settings.check_interval.min(Duration::from_mins(1))
-                }
-            };
-            tokio::time::sleep(pause).await;
-        }
-    }
-}
-
-/// Somebody took our finalizer off while it was being deleted: nobody takes its place away any more, whoever else holds it.
-fn is_let_go(metadata: &ObjectMeta) -> bool {
-    let ours = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
-    metadata.deletion_timestamp.is_some() && !ours
 }
 
 /// Names that people gave their secrets may hold anything; a slash at the end of a folder's stays.
