@@ -15,8 +15,7 @@ use crate::{
 impl Keeper {
     /// Takes away the access of environments that are gone: policies that carry our mark, and their roles. Values stay: an environment
     /// that seems to be gone may come back from a backup. What an operator left that died while it copied a secret goes too.
-    async fn sweep(&self, client: &Client, roles: &BTreeSet<String>) -> Result<usize, VaultError> {
-        let mut removed = 0;
+    async fn sweep(&self, client: &Client, roles: &BTreeSet<String>) -> Result<(), VaultError> {
         for name in self.vault.list("sys/policies/acl").await? {
             // Those of environments that are there need not be read.
             if !name.starts_with(&format!("{PREFIX}-")) || roles.contains(&name) {
@@ -51,9 +50,8 @@ impl Keeper {
                 self.settings.mount,
                 place.prefix()
             );
-            removed += 1;
         }
-        Ok(removed)
+        Ok(())
     }
 }
 
@@ -70,7 +68,7 @@ impl EnvironmentController {
             let role = |(key, uid): (ObjectKey, String)| Place::of(&key.namespace, &key.name, &uid).role();
             let roles = live.into_iter().filter(is_kept).map(role).collect();
             let pause = match keeper.sweep(self.executor.client(), &roles).await {
-                Ok(_) => {
+                Ok(()) => {
                     if !reached {
                         reached = true;
                         tracing::info!("Vault at {} is reached, and the operator is logged in", keeper.vault.address());
