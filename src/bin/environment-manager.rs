@@ -13,7 +13,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use environment_manager::{
     api,
-    config::{RunConfig, VaultConfig, vault::Bringer},
+    config::{RunConfig, VaultConfig, vault::SecretsOperatorKind},
     controller::{self, check::Findings},
     domain::vault::{SecretsOperator, operator_policy},
     kube_ext::client::{self, ClusterAccess},
@@ -60,8 +60,8 @@ struct CheckArguments {
     #[arg(long, env = "ENVIRONMENT_MANAGER_VAULT_ADDRESS", value_name = "URL")]
     vault_address: Option<String>,
     /// Who brings secrets into the namespaces of environments, as for run
-    #[arg(long, env = "ENVIRONMENT_MANAGER_SECRETS_OPERATOR", value_name = "NAME", value_enum, default_value_t = Bringer::Auto)]
-    secrets_operator: Bringer,
+    #[arg(long, env = "ENVIRONMENT_MANAGER_SECRETS_OPERATOR", value_name = "NAME", value_enum, default_value_t = SecretsOperatorKind::Auto)]
+    secrets_operator: SecretsOperatorKind,
 }
 
 /// A usage error ends with 2 (by clap), any other error with 1.
@@ -115,10 +115,10 @@ fn try_check(arguments: CheckArguments) -> Result<Findings, Box<dyn Error>> {
         // Only which one it is matters, not where.
         let external = || SecretsOperator::ExternalSecrets(String::new(), String::new());
         let operators = match arguments.secrets_operator {
-            Bringer::Auto => vec![external(), SecretsOperator::VaultSecrets],
-            Bringer::None => vec![],
-            Bringer::ExternalSecrets => vec![external()],
-            Bringer::VaultSecrets => vec![SecretsOperator::VaultSecrets],
+            SecretsOperatorKind::Auto => vec![external(), SecretsOperator::VaultSecrets],
+            SecretsOperatorKind::None => vec![],
+            SecretsOperatorKind::ExternalSecrets => vec![external()],
+            SecretsOperatorKind::VaultSecrets => vec![SecretsOperator::VaultSecrets],
         };
         let vault = arguments.vault_address.map(|_| &operators[..]);
         Ok(controller::check::check(&client, &namespace, &roles, vault).await)

@@ -60,13 +60,13 @@ pub struct VaultConfig {
     /// How the operator logs in
     #[arg(
         long,
-        env = "ENVIRONMENT_MANAGER_VAULT_AUTH",
+        env = "ENVIRONMENT_MANAGER_VAULT_LOGIN_METHOD",
         value_name = "METHOD",
         value_enum,
-        default_value_t = Auth::Kubernetes,
+        default_value_t = LoginMethod::Kubernetes,
         help_heading = "Vault"
     )]
-    pub vault_auth: Auth,
+    pub vault_login_method: LoginMethod,
 
     /// Mount of the auth method at which the operator logs in. Without it: the method's name
     #[arg(
@@ -175,23 +175,23 @@ pub struct VaultConfig {
         value_enum,
         help_heading = "Vault"
     )]
-    pub vault_across_production: Vec<Shared>,
+    pub vault_across_production: Vec<SharingStrategy>,
 
     /// The Vault that was used before is gone for good: let environments go although they have a place there. Without it they wait until
     /// there is an address again, since whoever could log in still can
     #[arg(long, env = "ENVIRONMENT_MANAGER_VAULT_ABANDON", conflicts_with = "vault_address", help_heading = "Vault")]
     pub vault_abandon: bool,
 
-    /// Who brings secrets into the namespaces of environments. auto: whichever is installed when the operator starts, if one is
+    /// Who brings secrets into the namespaces of environments. auto: whichever is installed, if one is
     #[arg(
         long,
         env = "ENVIRONMENT_MANAGER_SECRETS_OPERATOR",
         value_name = "NAME",
         value_enum,
-        default_value_t = Bringer::Auto,
+        default_value_t = SecretsOperatorKind::Auto,
         help_heading = "Vault"
     )]
-    pub secrets_operator: Bringer,
+    pub secrets_operator: SecretsOperatorKind,
 
     /// ServiceAccount of External Secrets, which may ask for tokens of each environment's ServiceAccount "vault", and no other
     #[arg(
@@ -207,7 +207,7 @@ pub struct VaultConfig {
 
 /// How the operator logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Auth {
+pub enum LoginMethod {
     /// With its service account.
     Kubernetes,
     /// With a role id and a secret id.
@@ -219,7 +219,7 @@ pub enum Auth {
 
 /// A strategy by which two environments have the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Shared {
+pub enum SharingStrategy {
     /// Copy.
     Copy,
     /// Reference.
@@ -228,7 +228,7 @@ pub enum Shared {
 
 /// Who brings secrets into namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Bringer {
+pub enum SecretsOperatorKind {
     /// Whichever is installed.
     Auto,
     /// Nobody.
@@ -244,18 +244,18 @@ impl VaultConfig {
     #[must_use]
     pub fn access(&self) -> Option<Access> {
         let path = |method: &str| self.vault_login_path.clone().unwrap_or_else(|| method.to_owned());
-        let login = match self.vault_auth {
-            Auth::Kubernetes => Login::Kubernetes {
+        let login = match self.vault_login_method {
+            LoginMethod::Kubernetes => Login::Kubernetes {
                 path: path("kubernetes"),
                 role: self.vault_login_role.clone(),
                 token: self.vault_token_file.clone(),
             },
-            Auth::AppRole => Login::AppRole {
+            LoginMethod::AppRole => Login::AppRole {
                 path: path("approle"),
                 role_id: self.vault_role_id_file.clone(),
                 secret_id: self.vault_secret_id_file.clone(),
             },
-            Auth::Token => Login::Token(self.vault_token_file.clone()),
+            LoginMethod::Token => Login::Token(self.vault_token_file.clone()),
         };
         let (namespace, ca) = (self.vault_namespace.clone(), self.vault_ca_file.clone());
         self.vault_address.clone().map(|address| Access { address, namespace, ca, login })
@@ -264,9 +264,9 @@ impl VaultConfig {
     /// What the platform team decided. `ca` is the certificate authority's text; `installed` says whether that secrets operator is.
     #[must_use]
     pub fn settings(&self, ca: String, secrets_operator: SecretsOperator, installed: bool) -> VaultSettings {
-        let strategy = |shared: &Shared| match shared {
-            Shared::Copy => SecretStrategy::Copy,
-            Shared::Reference => SecretStrategy::Reference,
+        let strategy = |shared: &SharingStrategy| match shared {
+            SharingStrategy::Copy => SecretStrategy::Copy,
+            SharingStrategy::Reference => SecretStrategy::Reference,
         };
         let across_production: BTreeSet<_> = self.vault_across_production.iter().map(strategy).collect();
         VaultSettings {

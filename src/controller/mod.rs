@@ -42,7 +42,8 @@ use world::World;
 /// Runs the operator until SIGTERM or SIGINT.
 pub async fn run(config: RunConfig) -> Result<(), RunError> {
     let mut process = Process::new(config).await?;
-    let vault = vault::connect(&mut process).await?;
+    let Some(secrets_operator) = vault::choose(&mut process).await else { return Ok(()) };
+    let vault = vault::connect(&mut process, secrets_operator)?;
     add_controllers(&mut process, vault);
     process.run().await
 }

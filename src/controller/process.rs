@@ -125,6 +125,9 @@ pub struct Process {
     /// Watches and the server.
     background: Tasks,
     stop_background: CancellationToken,
+    signals: Signals,
+    /// Everything has been put together.
+    complete: Arc<AtomicBool>,
 }
 
 /// Tasks that end with their name, to say which one it was.
@@ -136,8 +139,12 @@ impl Process {
     pub async fn new(config: RunConfig) -> Result<Self, RunError> {
         let metrics = Arc::new(Metrics::new());
         let client = client::connect(&config.cluster_access(), metrics.clone()).await?;
+        let signals = Signals::new()?;
         let listener = server::bind(config.listen).await?;
         let health = Arc::new(Health::new(config.reconcile_timeout + STALL_MARGIN));
+        let complete = Arc::new(AtomicBool::new(false));
+        let asked = complete.clone();
+        health.expect("the controllers", move || asked.load(Ordering::Relaxed));
         Ok(Self {
             config: Arc::new(config),
             client,
@@ -155,7 +162,22 @@ impl Process {
             publishers: JoinSet::new(),
             background: Tasks::new(),
             stop_background: CancellationToken::new(),
+            signals,
+            complete,
         })
+    }
+
+    /// Finds something out before the process is put together, with the server answering already: the API server may be away for long.
+    /// `None` if a signal came meanwhile.
+    pub async fn first<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        self.start_server();
+        tokio::select! {
+            found = work => Some(found),
+            name = self.signals.next() => {
+                info!("stopping on {name}");
+                None
+            }
+        }
     }
 
     /// Keeps a cache of a built-in kind filled. Subscribe to the cache before. No controller begins until it is
@@ -230,14 +252,14 @@ impl Process {
 
     /// Lets everything run until SIGTERM or SIGINT, or until a part of it fails; then stops in order.
     pub async fn run(mut self) -> Result<(), RunError> {
-        let mut signals = Signals::new()?;
+        self.complete.store(true, Ordering::Relaxed);
         self.start_server();
-        let ended = self.until_end(&mut signals).await;
+        let ended = self.until_end().await;
         if matches!(ended, Err(RunError::Leadership | RunError::Unguarded(_))) {
             // Nothing more is written: all tasks end with `self`, wherever they are.
             return ended;
         }
-        let stopped = self.stop(&mut signals).await;
+        let stopped = self.stop().await;
         ended.and(stopped)
     }
 
@@ -260,7 +282,7 @@ impl Process {
     }
 
     /// `Ok` on a signal.
-    async fn until_end(&mut self, signals: &mut Signals) -> Result<(), RunError> {
+    async fn until_end(&mut self) -> Result<(), RunError> {
         let mut prepared = self.prepare().boxed().fuse();
         loop {
             tokio::select! {
@@ -277,7 +299,7 @@ impl Process {
                     info!("ready; taking part in the election of a leader");
                     self.take_part();
                 }
-                name = signals.next() => {
+                name = self.signals.next() => {
                     info!("stopping on {name}");
                     return Ok(());
                 }
@@ -321,7 +343,7 @@ impl Process {
         self.config.vault.vault_address.is_some()
     }
 
-    async fn stop(&mut self, signals: &mut Signals) -> Result<(), RunError> {
+    async fn stop(&mut self) -> Result<(), RunError> {
         self.health.stop();
         self.stop_controllers.cancel();
         let limit = self.config.shutdown_timeout;
@@ -330,7 +352,7 @@ impl Process {
             drained = time::timeout(limit, all_ended(&mut self.controllers)) => {
                 drained.map_err(|_elapsed| RunError::Unfinished(limit))
             }
-            _ = signals.next() => Err(RunError::Interrupted),
+            _ = self.signals.next() => Err(RunError::Interrupted),
         };
         self.controllers.shutdown().await;
         if !matches!(drained, Err(RunError::Leadership)) {

@@ -1,13 +1,13 @@
 //! What is found out about Vault and secrets operators before the controllers begin.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use kube::Client;
 use tracing::{info, warn};
 
 use super::process::{Process, RunError};
 use crate::{
-    config::vault::{Auth, Bringer, VaultConfig},
+    config::vault::{LoginMethod, SecretsOperatorKind, VaultConfig},
     domain::{
         environment::children::ChildKind,
         vault::{SecretsOperator, VaultSettings},
@@ -18,7 +18,7 @@ use crate::{
 
 /// After a failed question to the API server.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How often to look whether another secrets operator is installed by now.
+/// How often to look whether what was found at the start is so still.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// A Vault, and how it is used.
@@ -27,46 +27,68 @@ pub(super) struct Connected {
     pub settings: VaultSettings,
 }
 
+/// Who brings secrets into namespaces. `None` if the process shall end before that is known.
+pub(super) async fn choose(process: &mut Process) -> Option<Chosen> {
+    let (client, config) = (process.client.clone(), process.config.clone());
+    let candidates = candidates(&config.vault);
+    let chosen = process.first(Chosen::of(&client, &candidates)).await?;
+    if !candidates.is_empty() {
+        info!("secrets operator: {chosen}");
+        process.end_when(chosen.clone().until_other(client, candidates));
+    }
+    Some(chosen)
+}
+
 /// `None` where Vault is not used. Does not ask Vault itself: one that is down at the start is as one that is down later.
-pub(super) async fn connect(process: &mut Process) -> Result<Option<Connected>, RunError> {
+pub(super) fn connect(process: &mut Process, chosen: Chosen) -> Result<Option<Connected>, RunError> {
     let config = process.config.clone();
     let config = &config.vault;
     let Some(access) = config.access() else { return Ok(None) };
-    if config.vault_allow_copy && config.vault_auth != Auth::Kubernetes {
+    if config.vault_allow_copy && config.vault_login_method != LoginMethod::Kubernetes {
         return Err(SetupError::Copy.into());
     }
     let vault = Arc::new(Vault::new(&access, process.metrics.clone())?);
-    let ca = match &access.ca {
-        None => String::new(),
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| SetupError::Tls(format!("cannot read {}: {error}", file.display())))?,
-    };
+    let mut ca = String::new();
+    if let Some(file) = access.ca {
+        ca = std::fs::read_to_string(&file)
+            .map_err(|error| SetupError::Tls(format!("cannot read {}: {error}", file.display())))?;
+        process.end_when(until_rewritten(file, ca.clone()));
+    }
     if access.address.starts_with("http://") {
         warn!("values go to and from {} unencrypted: give vault.address as https", access.address);
     }
-    let candidates = candidates(config);
-    let chosen = Chosen::of(&process.client, &candidates).await;
-    info!("secrets operator: {chosen}");
-    let settings = config.settings(ca, chosen.operator.clone(), chosen.installed);
-    if !candidates.is_empty() {
-        process.end_when(chosen.until_other(process.client.clone(), candidates));
-    }
+    let settings = config.settings(ca, chosen.operator, chosen.installed);
     Ok(Some(Connected { vault, settings }))
 }
 
-/// Who may bring secrets: the first one that is installed, or else the last one that is named.
+/// Ends when a file says something else: what is in it stands in objects of every environment.
+async fn until_rewritten(file: PathBuf, text: String) -> String {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        if std::fs::read_to_string(&file).is_ok_and(|now| now != text) {
+            return format!("the certificate authority in {} is another one", file.display());
+        }
+    }
+}
+
+/// Who may bring secrets: the first one that is installed, or else the last one that is named. Nobody where Vault is not used.
 fn candidates(config: &VaultConfig) -> Vec<SecretsOperator> {
+    if config.vault_address.is_none() {
+        return vec![];
+    }
     match config.secrets_operator {
-        Bringer::None => vec![],
-        Bringer::ExternalSecrets => vec![config.external_secrets()],
-        Bringer::VaultSecrets => vec![SecretsOperator::VaultSecrets],
-        Bringer::Auto => vec![config.external_secrets(), SecretsOperator::VaultSecrets, SecretsOperator::None],
+        SecretsOperatorKind::None => vec![],
+        SecretsOperatorKind::ExternalSecrets => vec![config.external_secrets()],
+        SecretsOperatorKind::VaultSecrets => vec![SecretsOperator::VaultSecrets],
+        SecretsOperatorKind::Auto => {
+            vec![config.external_secrets(), SecretsOperator::VaultSecrets, SecretsOperator::None]
+        }
     }
 }
 
 /// Who brings secrets.
 #[derive(Clone, PartialEq)]
-struct Chosen {
+pub(super) struct Chosen {
     operator: SecretsOperator,
     installed: bool,
 }

@@ -10,6 +10,7 @@ pub mod contract;
 pub mod duration;
 pub mod environment;
 pub mod event;
+pub mod names;
 pub mod our_part;
 pub mod promotion;
 pub mod revision;

@@ -11,7 +11,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{VaultError, http::Connection};
+use super::{Vault, VaultError};
 use crate::kube_ext::key::ObjectKey;
 
 /// How often a Vault that is down is asked: first, and at last.
@@ -54,21 +54,16 @@ struct State {
 impl Breaker {
     /// Whether Vault may be asked.
     pub fn allows(&self) -> Result<(), VaultError> {
-        self.state().open.clone().map_or(Ok(()), Err)
+        self.open_with().map_or(Ok(()), Err)
     }
 
     pub fn succeeded(&self) {
         self.state().failures = 0;
     }
 
-    /// A request failed. An error says that Vault as a whole is down, and that nobody is asked from now on. `is_well` asks whether it is
-    /// well all the same: then it is a matter of single paths, however many.
-    pub async fn failed(
-        &self,
-        error: &VaultError,
-        why: String,
-        is_well: impl Future<Output = bool>,
-    ) -> Result<(), VaultError> {
+    /// A request failed. An error says that Vault as a whole is down, and that nobody is asked from now on. If Vault is well all the same,
+    /// and after many failures in a row does what all need, they are matters of single paths.
+    pub async fn failed(&self, error: &VaultError, why: String, vault: &Vault) -> Result<(), VaultError> {
         let streak = {
             let mut state = self.state();
             let recent = state.failed.is_some_and(|failed| failed.elapsed() < MEMORY);
@@ -76,7 +71,7 @@ impl Breaker {
             state.failed = Some(Instant::now());
             state.failures >= STREAK
         };
-        if (streak || error.may_be_all()) && !self.is_well_after_all(is_well).await {
+        if (streak || error.may_be_all()) && !self.is_well_after_all(vault, streak).await {
             let down = VaultError::Down { why, refused: error.is_refusal() };
             self.open(down.clone());
             return Err(down);
@@ -85,7 +80,7 @@ impl Breaker {
     }
 
     /// Asks once a second at most, one for all.
-    async fn is_well_after_all(&self, is_well: impl Future<Output = bool>) -> bool {
+    async fn is_well_after_all(&self, vault: &Vault, thoroughly: bool) -> bool {
         let mut suspicion = self.suspicion.lock().await;
         if self.state().open.is_some() {
             return false;
@@ -93,8 +88,10 @@ impl Breaker {
         if suspicion.is_some_and(|asked| asked.elapsed() < PROBE.0) {
             return true;
         }
+        let is_well = vault.is_well(thoroughly).await;
+        // After the answer, so that those who waited for a slow one have it too.
         *suspicion = Some(Instant::now());
-        is_well.await
+        is_well
     }
 
     fn open(&self, down: VaultError) {
@@ -116,14 +113,16 @@ impl Breaker {
         Waiting::Registered
     }
 
-    pub async fn watch(&self, connection: &Connection, wake: impl Fn(ObjectKey, Duration)) {
+    /// Asks a Vault that nobody asks whether it is well again, and tells those who wait. One that
+    /// refused everything has to do what all need.
+    pub async fn watch(&self, vault: &Vault, wake: impl Fn(ObjectKey, Duration)) {
         loop {
             self.changed.notified().await;
             let mut pause = PROBE.0;
-            while self.state().open.is_some() {
+            while let Some(down) = self.open_with() {
                 time::sleep(pause).await;
                 pause = (pause * 2).min(PROBE.1);
-                if connection.is_well().await {
+                if vault.is_well(down.is_refusal()).await {
                     self.try_one(&wake).await;
                 }
             }
@@ -136,6 +135,10 @@ impl Breaker {
                 wake(key, SPREAD * at / count.max(100));
             }
         }
+    }
+
+    fn open_with(&self) -> Option<VaultError> {
+        self.state().open.clone()
     }
 
     /// Lets one of those who wait try. If Vault does not answer it, Vault is down as before.

@@ -20,7 +20,7 @@ use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 use tokio::time;
 use tower::ServiceExt as _;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{
     VaultError,
@@ -40,9 +40,14 @@ pub enum SetupError {
     /// The address is none.
     #[error("the address of Vault, {0:?}, is not an address such as https://vault.example.com:8200")]
     Address(String),
+    /// Its namespace has no name that can be sent.
+    #[error(
+        "the namespace of Vault, {0:?} (--vault-namespace, vault.namespace), holds a character that cannot be sent"
+    )]
+    Namespace(String),
     /// What is asked for does not go with the way the operator logs in.
     #[error(
-        "--vault-allow-copy (vault.allowCopy) needs --vault-auth=kubernetes (vault.login.method): a secret is copied with a login of \
+        "--vault-allow-copy (vault.allowCopy) needs --vault-login-method=kubernetes (vault.login.method): a secret is copied with a login of \
          its own, of the operator's ServiceAccount"
     )]
     Copy,
@@ -87,7 +92,11 @@ impl Connection {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION_LIFE)
             .build::<_, Full<Bytes>>(connector);
-        let namespace = if namespace.is_empty() { None } else { HeaderValue::from_str(namespace).ok() };
+        let namespace = match namespace {
+            "" => None,
+            // Without it everything would be done in the root namespace.
+            name => Some(HeaderValue::from_str(name).map_err(|_| SetupError::Namespace(name.to_owned()))?),
+        };
         Ok(Self { http: Service::new(http), address, namespace })
     }
 
@@ -98,6 +107,17 @@ impl Connection {
     /// Sends one request and reads the whole answer.
     pub async fn send(
         &self,
+        method: Method,
+        path: &str,
+        token: Option<&SecretValue>,
+        body: SecretBody,
+    ) -> Result<Answer, VaultError> {
+        self.send_in(self.namespace.as_ref(), method, path, token, body).await
+    }
+
+    async fn send_in(
+        &self,
+        namespace: Option<&HeaderValue>,
         method: Method,
         path: &str,
         token: Option<&SecretValue>,
@@ -114,7 +134,7 @@ impl Connection {
             value.set_sensitive(true);
             request = request.header("x-vault-token", value);
         }
-        if let Some(namespace) = &self.namespace {
+        if let Some(namespace) = namespace {
             request = request.header("x-vault-namespace", namespace);
         }
         let request = request.body(Full::new(body.bytes())).map_err(|error| unreachable(&error))?;
@@ -126,20 +146,21 @@ impl Connection {
                 Some(_) => VaultError::TooLarge,
                 None => unreachable(error.as_ref()),
             });
-            let bytes = bytes?.to_bytes();
-            let mut bytes = Vec::from(bytes);
-            let answer = Answer { status, body: Zeroizing::new(std::mem::take(&mut bytes)) };
-            bytes.zeroize();
-            Ok(answer)
+            Ok(Answer { status, body: Zeroizing::new(Vec::from(bytes?.to_bytes())) })
         };
         let late = |_| VaultError::Unreachable(format!("nothing came within {} s", TIMEOUT.as_secs()));
         time::timeout(TIMEOUT, exchange).await.map_err(late)?
     }
 
-    /// Whether it answers and is unsealed. Needs no login, and is asked by one for all.
+    /// Whether it answers, is unsealed, and has a leader that can do what is asked. Needs no login, and is asked by one for all. Outside
+    /// of any namespace, where servers do not answer it (<https://openbao.org/api-docs/system/leader/>).
     pub async fn is_well(&self) -> bool {
-        let path = "sys/health?standbyok=true&perfstandbyok=true";
-        self.send(Method::GET, path, None, SecretBody::empty()).await.is_ok_and(|answer| answer.status.is_success())
+        let answered = self.send_in(None, Method::GET, "sys/leader", None, SecretBody::empty()).await;
+        let Ok(Some(answer)) = answered.and_then(Answer::check) else { return false };
+        answer.json().is_ok_and(|leader| {
+            leader["ha_enabled"] == false
+                || leader["leader_address"].as_str().is_some_and(|address| !address.is_empty())
+        })
     }
 }
 
@@ -160,7 +181,8 @@ impl Answer {
             404 => Ok(self.has_metadata().then_some(self)),
             403 => Err(VaultError::Denied),
             429 => Err(VaultError::Throttled),
-            503 => Err(VaultError::Sealed),
+            // One that is in standby sends to its leader, and the operator follows nobody.
+            307 | 503 => Err(VaultError::Sealed),
             code @ 500.. => Err(VaultError::Server(code)),
             code => Err(VaultError::Invalid(code)),
         }

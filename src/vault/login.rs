@@ -2,12 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use http::Method;
-use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{
@@ -52,10 +51,22 @@ pub(super) struct Token {
     ends: Option<Instant>,
 }
 
+impl Token {
+    fn is_good(&self) -> bool {
+        self.ends.is_none_or(|ends| Instant::now() < ends)
+    }
+
+    fn is_due(&self) -> bool {
+        self.renew_at.is_some_and(|due| due <= Instant::now())
+    }
+}
+
 /// The operator's session.
 pub(super) struct Session {
     login: Login,
     held: Mutex<Held>,
+    /// One at a time renews or logs in.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// What the last login came to.
@@ -81,30 +92,45 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     pub fn new(login: Login) -> Self {
-        Self { login, held: Mutex::default() }
+        Self { login, held: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
-    /// A token that is good. One asks for it, the others wait.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A token that is good. One asks for it; those who have none wait for that one, and nobody else does.
     pub async fn token(&self, connection: &Connection) -> Result<Arc<Token>, VaultError> {
-        let mut held = self.held.lock().await;
-        let now = Instant::now();
-        if let Some((_, error)) = held.failed.clone().filter(|(at, _)| at.elapsed() < FAILED_LOGIN) {
-            return Err(error);
+        let good = || self.held().token.clone().filter(|token| token.is_good());
+        let turn = match good() {
+            Some(token) if !token.is_due() => return Ok(token),
+            Some(token) => match self.turn.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => return Ok(token),
+            },
+            None => self.turn.lock().await,
+        };
+        let before = good();
+        let failed = self.held().failed.clone().filter(|(at, _)| at.elapsed() < FAILED_LOGIN);
+        match (&before, failed) {
+            (Some(token), failed) if !token.is_due() || failed.is_some() => return Ok(token.clone()),
+            (None, Some((_, error))) => return Err(error),
+            _ => {}
         }
-        let good = held.token.clone().filter(|token| token.ends.is_none_or(|ends| now < ends));
-        let renewed = match good {
-            Some(token) if token.renew_at.is_none_or(|due| now < due) => return Ok(token),
-            Some(token) => renew(connection, &token).await,
+        let renewed = match &before {
+            Some(token) => renew(connection, token).await,
             None => None,
         };
         let made = match renewed {
             Some(token) => Ok(token),
             None => self.log_in(connection).await,
         };
-        let made = made.map(Arc::new);
-        held.failed = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        held.token = made.as_ref().ok().cloned();
-        made
+        drop(turn);
+        // One that is good still is good for as long as it lasts.
+        match (self.keep(made), before) {
+            (Err(_), Some(token)) => Ok(token),
+            (made, _) => made,
+        }
     }
 
     /// This token was refused. Gives another one, if there is one by now or one is due: what has no right stays without it, however
@@ -114,25 +140,37 @@ impl Session {
         connection: &Connection,
         refused: &Arc<Token>,
     ) -> Result<Option<Arc<Token>>, VaultError> {
-        let mut held = self.held.lock().await;
-        if let Some(other) = held.token.clone().filter(|token| !Arc::ptr_eq(token, refused)) {
-            return Ok(Some(other));
+        let _turn = self.turn.lock().await;
+        {
+            let held = self.held();
+            if let Some(other) = held.token.clone().filter(|token| !Arc::ptr_eq(token, refused)) {
+                return Ok(Some(other));
+            }
+            if held.refused.is_some_and(|at| at.elapsed() < REFUSED) {
+                return Ok(None);
+            }
         }
-        if held.refused.is_some_and(|at| at.elapsed() < REFUSED) {
-            return Ok(None);
-        }
-        held.refused = Some(Instant::now());
-        let made = self.log_in(connection).await.map(Arc::new);
-        held.failed = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        held.token = made.as_ref().ok().cloned();
-        drop(held);
-        if made.is_ok() && !matches!(self.login, Login::Token(_)) {
+        let made = self.log_in(connection).await;
+        // Not before: who asked may have been given up meanwhile.
+        self.held().refused = Some(Instant::now());
+        let made = self.keep(made)?;
+        if !matches!(self.login, Login::Token(_)) {
             // Nobody needs it any more. Where that is refused it ends by itself.
-            let revoke =
-                connection.send(Method::POST, "auth/token/revoke-self", Some(&refused.value), SecretBody::empty());
-            drop(revoke.await);
+            let path = "auth/token/revoke-self";
+            drop(connection.send(Method::POST, path, Some(&refused.value), SecretBody::empty()).await);
         }
-        made.map(Some)
+        Ok(Some(made))
+    }
+
+    /// Keeps a new token. A login that failed takes nothing away.
+    fn keep(&self, made: Result<Token, VaultError>) -> Result<Arc<Token>, VaultError> {
+        let made = made.map(Arc::new);
+        let mut held = self.held();
+        match &made {
+            Ok(token) => (held.token, held.failed) = (Some(token.clone()), None),
+            Err(error) => held.failed = Some((Instant::now(), error.clone())),
+        }
+        made
     }
 
     async fn log_in(&self, connection: &Connection) -> Result<Token, VaultError> {
@@ -175,7 +213,9 @@ async fn log_in(connection: &Connection, path: &str, fields: &[(&str, &str)]) ->
 /// `None` where that does not work: then a new login does, or says why not.
 async fn renew(connection: &Connection, token: &Token) -> Option<Token> {
     let answer = connection.send(Method::POST, "auth/token/renew-self", Some(&token.value), SecretBody::empty()).await;
-    answer.ok()?.check().ok()??.login().map(issued)
+    let renewed = answer.ok()?.check().ok()??.login()?;
+    // At the end of its time less than a second is left, which is no token without an end.
+    (renewed.1 > 0).then(|| issued(renewed))
 }
 
 fn issued((value, seconds): (SecretValue, u64)) -> Token {

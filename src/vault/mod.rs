@@ -86,6 +86,9 @@ pub enum VaultError {
     /// There is no KV engine, version 2, at the mount.
     #[error("has no KV engine of version 2 at {0}, or lets the operator see none")]
     Mount(String),
+    /// There is no Kubernetes auth method at the mount.
+    #[error("has no Kubernetes auth method at auth/{0}, or lets the operator see none")]
+    AuthMount(String),
     /// There are folders in folders without end.
     #[error("has more than {0} folders in each other there")]
     TooDeep(usize),
@@ -198,12 +201,33 @@ impl Vault {
     ///
     /// [`VaultError::Mount`] if it is not, or that cannot be seen.
     pub async fn look_for_kv(&self, mount: &str) -> Result<(), VaultError> {
-        let found = match self.read(&format!("sys/internal/ui/mounts/{mount}")).await {
-            Err(VaultError::Denied | VaultError::Invalid(_)) => None,
-            found => found?,
-        };
+        let found = self.mount(mount).await?;
         let is_kv = |found: &Value| found["type"] == "kv" && found["options"]["version"] == "2";
         if found.is_some_and(|found| is_kv(&found)) { Ok(()) } else { Err(VaultError::Mount(mount.to_owned())) }
+    }
+
+    /// Whether the Kubernetes auth method is at this mount.
+    ///
+    /// # Errors
+    ///
+    /// [`VaultError::AuthMount`] if it is not, or that cannot be seen.
+    pub async fn look_for_kubernetes(&self, mount: &str) -> Result<(), VaultError> {
+        let found = self.mount(&format!("auth/{mount}")).await?;
+        let is_kubernetes = |found: &Value| found["type"] == "kubernetes";
+        if found.is_some_and(|found| is_kubernetes(&found)) {
+            Ok(())
+        } else {
+            Err(VaultError::AuthMount(mount.to_owned()))
+        }
+    }
+
+    /// What is mounted there, if that can be seen. A refusal of everything says nothing about a mount.
+    async fn mount(&self, path: &str) -> Result<Option<Value>, VaultError> {
+        match self.read(&format!("sys/internal/ui/mounts/{path}")).await {
+            Err(VaultError::Denied) if !self.may_list().await => Err(VaultError::Denied),
+            Err(VaultError::Denied | VaultError::Invalid(_)) => Ok(None),
+            found => found,
+        }
     }
 
     /// The values of some keys of a secret, read with a login of its own that may read this one secret and lives for a minute.
@@ -223,8 +247,15 @@ impl Vault {
         self.write(&policy_path, &json!({"policy": login.policy, "expiration": expiration})).await?;
         let read = async {
             self.write(&role_path, &login.role).await?;
-            let answered = self.read_as(settings, login, path).await;
-            self.metrics.vault_request("copy", outcome(&answered));
+            let mut pauses = THROTTLED.into_iter();
+            let answered = loop {
+                let answered = self.read_as(settings, login, path).await;
+                self.metrics.vault_request("copy", outcome(&answered));
+                match (&answered, pauses.next()) {
+                    (Err(VaultError::Throttled), Some(pause)) => time::sleep(pause).await,
+                    _ => break answered,
+                }
+            };
             answered?.map_or(Ok(vec![]), |answer| answer.values(keys))
         };
         let read = read.await;
@@ -251,7 +282,7 @@ impl Vault {
 
     /// Asks a Vault that is down whether it is back, once every few seconds for all, and tells those who wait. Runs for ever.
     pub async fn watch(&self, wake: impl Fn(ObjectKey, Duration)) {
-        self.breaker.watch(&self.connection, wake).await;
+        self.breaker.watch(self, wake).await;
     }
 
     /// One request: not at all while Vault is down, with a token that is good, and again with a new one where the token was not.
@@ -277,18 +308,23 @@ impl Vault {
             Err(error) => {
                 // Whether it is this one path or Vault as a whole is found out by one, for all.
                 let why = format!("Vault at {} {error}", self.address());
-                let is_well = async {
-                    // A login that is refused is refused to all, and so is a path that nobody's secrets can be at.
-                    if error.may_be_all() { self.connection.is_well().await } else { self.is_usable().await }
-                };
-                self.breaker.failed(error, why, is_well).await?;
+                self.breaker.failed(error, why, self).await?;
             }
         }
         answered
     }
 
-    /// Whether it lets the operator do what it does for all environments alike.
-    async fn is_usable(&self) -> bool {
+    /// Whether it is well; thoroughly: and lets the operator do what has nothing to do with any one environment.
+    async fn is_well(&self, thoroughly: bool) -> bool {
+        let well = self.connection.is_well().await;
+        if !well || !thoroughly {
+            return well;
+        }
+        self.may_list().await
+    }
+
+    /// What the operator may do, if it may do anything.
+    async fn may_list(&self) -> bool {
         let list = "sys/policies/acl?list=true";
         self.attempt(Method::GET, list, SecretBody::empty()).await.is_ok_and(|found| found.is_some())
     }
@@ -329,7 +365,13 @@ fn outcome(answered: &Result<Option<Answer>, VaultError>) -> &'static str {
         Err(VaultError::Server(_)) => "server_error",
         Err(VaultError::Login(_) | VaultError::Credentials(_)) => "login",
         Err(VaultError::Denied) => "denied",
-        Err(VaultError::Invalid(_) | VaultError::TooDeep(_) | VaultError::TooLarge | VaultError::Mount(_)) => "invalid",
+        Err(
+            VaultError::Invalid(_)
+            | VaultError::TooDeep(_)
+            | VaultError::TooLarge
+            | VaultError::Mount(_)
+            | VaultError::AuthMount(_),
+        ) => "invalid",
     }
 }
 

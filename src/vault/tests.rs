@@ -17,9 +17,9 @@ const SECRET: &str = "a-value-that-vault-repeats";
 /// How the server answers.
 #[derive(Clone)]
 struct Script {
-    /// The status for everything but health and logins.
+    /// The status for everything but that, logins and their ends.
     status: Arc<AtomicUsize>,
-    /// The status of `sys/health`.
+    /// The status of `sys/leader`.
     health: Arc<AtomicUsize>,
     /// What was asked, logins included.
     asked: Arc<AtomicUsize>,
@@ -34,6 +34,17 @@ struct Script {
     throttles: Arc<AtomicUsize>,
     /// What is refused, and nothing else.
     fails_at: Option<&'static str>,
+    /// Tokens of this many logins are good for nothing any more.
+    dead_logins: Arc<AtomicUsize>,
+    /// The status of logins.
+    login: Arc<AtomicUsize>,
+    /// For how long the tokens are good, in seconds.
+    lease: u64,
+    /// The address of the leader.
+    leader: &'static str,
+    /// How long the question about it takes.
+    slow: Option<Duration>,
+    namespace: &'static str,
 }
 
 #[derive(Clone, Copy)]
@@ -57,6 +68,12 @@ impl Script {
             body: None,
             throttles: number(0),
             fails_at: None,
+            dead_logins: number(0),
+            login: number(200),
+            lease: 600,
+            leader: "https://vault:8201",
+            slow: None,
+            namespace: "",
         }
     }
 
@@ -66,7 +83,7 @@ impl Script {
 
     async fn serve(self) -> io::Result<(Arc<Vault>, tempfile::NamedTempFile)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = format!("http://{}", listener.local_addr()?);
+        let (address, namespace) = (format!("http://{}", listener.local_addr()?), self.namespace.to_owned());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(self.clone().answer(stream));
@@ -79,7 +96,7 @@ impl Script {
             role: "environment-manager".to_owned(),
             token: jwt.path().to_owned(),
         };
-        let access = Access { address, namespace: String::new(), ca: None, login };
+        let access = Access { address, namespace, ca: None, login };
         Ok((Arc::new(Vault::new(&access, Arc::default()).unwrap()), jwt))
     }
 
@@ -92,12 +109,26 @@ impl Script {
             let text = String::from_utf8_lossy(&request[..read]).into_owned();
             let path = text.split_whitespace().nth(1).unwrap_or_default().to_owned();
             let get = |number: &AtomicUsize| number.load(Ordering::SeqCst);
-            let (status, body) = if path.contains("sys/health") {
+            let (status, body) = if path.contains("sys/leader") {
                 self.probes.fetch_add(1, Ordering::SeqCst);
-                (get(&self.health), "{}".to_owned())
+                if let Some(pause) = self.slow {
+                    time::sleep(pause).await;
+                }
+                let in_namespace = text.to_lowercase().contains("x-vault-namespace");
+                let leader = format!(r#"{{"ha_enabled": true, "leader_address": "{}"}}"#, self.leader);
+                if in_namespace { (400, "{}".to_owned()) } else { (get(&self.health), leader) }
             } else if path.contains("/login") {
                 self.logins.fetch_add(1, Ordering::SeqCst);
-                (200, r#"{"auth": {"client_token": "t", "lease_duration": 600}}"#.to_owned())
+                (
+                    get(&self.login),
+                    format!(
+                        r#"{{"auth": {{"client_token": "{}", "lease_duration": {}}}}}"#,
+                        get(&self.logins),
+                        self.lease
+                    ),
+                )
+            } else if is_dead(&text, get(&self.dead_logins)) {
+                (403, "{}".to_owned())
             } else if path.contains("revoke-self") {
                 self.revoked.fetch_add(1, Ordering::SeqCst);
                 (204, String::new())
@@ -128,6 +159,12 @@ impl Script {
             }
         }
     }
+}
+
+/// Whether the token of a request comes from one of the first logins.
+fn is_dead(request: &str, logins: usize) -> bool {
+    let token = request.lines().find_map(|line| line.strip_prefix("x-vault-token: "));
+    token.is_some_and(|token| token.trim().parse::<usize>().is_ok_and(|number| number <= logins))
 }
 
 #[tokio::test]
@@ -180,12 +217,20 @@ async fn a_write_that_nothing_takes_is_an_error() {
 async fn a_mount_that_is_no_kv_of_version_2_is_said() {
     let two = r#"{"data": {"type": "kv", "options": {"version": "2"}}}"#;
     let one = r#"{"data": {"type": "kv", "options": {"version": "1"}}}"#;
-    for (status, body, fits) in [(200, two, true), (200, one, false), (403, "{}", false), (404, "{}", false)] {
+    for (status, body, fits) in [(200, two, true), (200, one, false), (404, "{}", false)] {
         let script = Script { body: Some(body), ..Script::new(status, 200) };
         let (vault, _jwt) = script.serve().await.unwrap();
         let expected = if fits { Ok(()) } else { Err(VaultError::Mount("kv".to_owned())) };
         assert_eq!(vault.look_for_kv("kv").await, expected, "{status} {body}");
+        let expected = Err(VaultError::AuthMount("kv".to_owned()));
+        assert_eq!(vault.look_for_kubernetes("kv").await, expected, "{status} {body}");
     }
+    // Where nothing is allowed it is not the mount. Where only that is refused, it is.
+    let (vault, _jwt) = Script::new(403, 200).serve().await.unwrap();
+    assert_eq!(vault.look_for_kv("kv").await, Err(VaultError::Denied));
+    let script = Script { fails_at: Some("ui/mounts"), ..Script::new(200, 200) };
+    let (vault, _jwt) = script.serve().await.unwrap();
+    assert_eq!(vault.look_for_kv("kv").await, Err(VaultError::Mount("kv".to_owned())));
 }
 
 #[tokio::test]
@@ -310,10 +355,93 @@ async fn those_who_wait_for_a_login_that_fails_have_its_answer() {
 
 #[tokio::test]
 async fn nobody_there_and_no_file_to_log_in_with_are_said() {
-    let jwt = PathBuf::from("/no/such/token");
-    let login = Login::Kubernetes { path: "kubernetes".to_owned(), role: "x".to_owned(), token: jwt };
-    let access = Access { address: "http://127.0.0.1:1".to_owned(), namespace: String::new(), ca: None, login };
-    let vault = Vault::new(&access, Arc::default()).unwrap();
-    let error = vault.read("x").await.unwrap_err().to_string();
-    assert!(error.contains("/no/such/token"), "{error}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (token, said) in [(PathBuf::from("/no/such/token"), "/no/such/token"), (file.path().to_owned(), "refused")] {
+        let login = Login::Kubernetes { path: "kubernetes".to_owned(), role: "x".to_owned(), token };
+        let access = Access { address: "http://127.0.0.1:1".to_owned(), namespace: String::new(), ca: None, login };
+        let vault = Vault::new(&access, Arc::default()).unwrap();
+        let error = vault.read("x").await.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// The question whether it is well is no question to a namespace: servers refuse it there.
+#[tokio::test]
+async fn one_failure_in_a_namespace_closes_vault_to_nobody() {
+    let script = Script { namespace: "team", ..Script::new(500, 200) };
+    let (vault, _jwt) = script.clone().serve().await.unwrap();
+    assert_eq!(vault.read("broken").await.unwrap_err(), VaultError::Server(500));
+    script.status.store(200, Ordering::SeqCst);
+    assert!(vault.read("well").await.is_ok());
+    let access = |namespace: &str| {
+        let (namespace, login) = (namespace.to_owned(), Login::Token(PathBuf::from("/x")));
+        Access { address: "http://vault".to_owned(), namespace, ca: None, login }
+    };
+    let error = Vault::new(&access("team\n"), Arc::default()).unwrap_err().to_string();
+    assert!(error.contains("--vault-namespace"), "never the root namespace instead: {error}");
+}
+
+#[tokio::test]
+async fn servers_without_a_leader_are_down() {
+    let script = Script { leader: "", ..Script::new(500, 200) };
+    let (vault, _jwt) = script.serve().await.unwrap();
+    assert!(matches!(vault.read("x").await, Err(VaultError::Down { refused: false, .. })));
+}
+
+#[tokio::test]
+async fn a_login_that_fails_takes_no_token_away_that_is_good() {
+    // It is due at once, and cannot be renewed.
+    let script = Script { lease: 3, fails_at: Some("renew-self"), ..Script::new(200, 200) };
+    let (vault, _jwt) = script.clone().serve().await.unwrap();
+    assert!(vault.read("x").await.is_ok());
+    script.login.store(403, Ordering::SeqCst);
+    while script.logins.load(Ordering::SeqCst) < 2 {
+        assert!(vault.read("x").await.is_ok(), "a third of its time is left");
+    }
+    // Nor does one that a refusal brought about.
+    script.status.store(403, Ordering::SeqCst);
+    assert_eq!(vault.read("x").await, Err(VaultError::Login(403)));
+    script.status.store(200, Ordering::SeqCst);
+    assert!(vault.read("x").await.is_ok());
+}
+
+/// Several requests of one look are given up as soon as one of them fails.
+#[tokio::test]
+async fn a_token_that_was_revoked_is_replaced_for_all_who_ask_at_once() {
+    let script = Script::new(200, 200);
+    let (vault, _jwt) = script.clone().serve().await.unwrap();
+    assert!(vault.read("x").await.is_ok());
+    script.dead_logins.store(1, Ordering::SeqCst);
+    assert!(futures::try_join!(vault.read("a"), vault.read("b"), vault.read("c")).is_ok());
+    assert_eq!(script.logins.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn one_asks_for_all_also_where_the_answer_takes_long() {
+    let script = Script { slow: Some(Duration::from_millis(1200)), ..Script::new(500, 200) };
+    let (vault, _jwt) = script.clone().serve().await.unwrap();
+    let all = (0..8).map(|number| vault.read(if number % 2 == 0 { "a" } else { "b" }));
+    assert!(futures::future::join_all(all).await.iter().all(Result::is_err));
+    assert_eq!(script.probes.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn while_all_is_refused_nobody_is_woken() {
+    let script = Script::new(403, 200);
+    let (vault, _jwt) = script.clone().serve().await.unwrap();
+    while !matches!(vault.read("x").await, Err(VaultError::Down { .. })) {}
+    let key = ObjectKey::new("p", "e");
+    assert_eq!(vault.wait(key.clone()), Waiting::Registered);
+    let (woken, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let watched = vault.clone();
+    let watch = tokio::spawn(async move { watched.watch(move |key, _| drop(woken.send(key))).await });
+    let probes = || script.probes.load(Ordering::SeqCst);
+    let before = probes();
+    while probes() < before + 2 {
+        time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(told.try_recv().is_err(), "it is refused as before");
+    script.status.store(200, Ordering::SeqCst);
+    assert_eq!(told.recv().await, Some(key));
+    watch.abort();
 }

@@ -39,9 +39,14 @@ fn a_value_is_found_nowhere_but_in_vault_and_a_planted_one_is_found() {
     let copied = project.environment("copied").with("baseFrom", clone_of("dev", "Copy")).ready();
     assert_eq!(world.values(&path(&copied))["k"], CANARY);
     let made = project.environment("made").with("baseFrom", clone_of("dev", "Regenerate")).ready();
-    world.bao.write_policy("environment-manager", "path \"sys/none\" { capabilities = [\"read\"] }").unwrap();
+    // All but making a secret: the value is read, and cannot be written.
+    let policy = crate::support::Operator::prints(&["vault-policy"]);
+    let without = policy.replacen(r#"capabilities = ["create"]"#, r#"capabilities = ["deny"]"#, 1);
+    assert_ne!(policy, without);
+    world.bao.write_policy("environment-manager", &without).unwrap();
     let refused = project.environment("refused").with("baseFrom", clone_of("dev", "Copy")).create();
-    refused.wait_said("SecretsReady", "VaultRefused");
+    let message = refused.wait_said("SecretsReady", "VaultRefused");
+    assert!(message.contains("make the secret"), "{message}");
     let metrics = operator.get("/metrics").unwrap();
     assert!(metrics.contains("environment_manager_vault_requests_total"), "{metrics}");
     assert!(operator.terminate().success());

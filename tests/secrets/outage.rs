@@ -55,7 +55,7 @@ fn everything_keeps_its_last_good_state_and_goes_on_when_vault_is_back() {
     let told = events["items"].as_array().unwrap().iter().filter(|event| {
         event["reason"] == "VaultUnavailable" && event["involvedObject"]["name"].as_str() == Some("dev")
     });
-    assert!(told.count() <= 2, "{events:#}");
+    assert_eq!(told.count(), 1, "{events:#}");
 }
 
 #[test]
@@ -106,10 +106,7 @@ fn an_operator_without_its_right_says_which_policy_it_needs_and_goes_on_when_it_
     let project = world.project("denied");
     let dev = project.environment("dev").create();
     let message = dev.wait_said("SecretsReady", "VaultRefused");
-    assert!(
-        message.contains("environment-manager vault-policy") && message.contains("lets the operator see none"),
-        "{message}"
-    );
+    assert!(message.contains("environment-manager vault-policy") && message.contains("403"), "{message}");
     world.bao.write_policy("environment-manager", &policy).unwrap();
     dev.wait_ready();
     // Its token is revoked: it logs in anew.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     support::eventually,
-    world::{World, place},
+    world::{World, place, refused},
 };
 
 #[test]
@@ -21,7 +21,7 @@ fn access_ends_first_in_the_order_that_is_promised_and_a_live_token_is_dead() {
     dev.wait_ready();
     let jwt = world.jwt(&dev);
     let live = world.bao.with_token(world.bao.login("kubernetes", &role, &jwt).unwrap());
-    let read = ["kv".to_owned(), "get".to_owned(), "-mount=kv".to_owned(), format!("{prefix}/extra")];
+    let read = ["kv".to_owned(), "get".to_owned(), "-mount=kv".to_owned(), format!("{prefix}/deep/er/secret")];
     live.run(read.iter().map(String::as_str)).unwrap();
     dev.delete();
     dev.wait_gone();
@@ -44,17 +44,22 @@ fn access_ends_first_in_the_order_that_is_promised_and_a_live_token_is_dead() {
     assert_eq!(deletions.len(), 5);
 
     // A later one of the same name has a place of its own, and neither of them reads the other's.
-    let again = project.environment("dev").ready();
+    let again = project.environment("dev").secret("A", "deep/er/secret", "a").create();
     let new = place(&again);
     assert_ne!(new.prefix, prefix);
-    world.put(&format!("{}/extra", new.prefix), "b", "3");
-    world.put(&format!("{prefix}/extra"), "b", "2");
-    assert!(live.run(["kv", "get", "-mount=kv", &format!("{}/extra", new.prefix)]).is_err());
+    world.put(&format!("{}/deep/er/secret", new.prefix), "a", "3");
+    world.put(&format!("{prefix}/deep/er/secret"), "a", "2");
+    again.annotate("platform.puraify.app/look-into-vault", "1");
+    again.wait_ready();
+    // The value is there: it is the token that is good for nothing.
+    for path in [format!("{prefix}/deep/er/secret"), format!("{}/deep/er/secret", new.prefix)] {
+        refused(&live, &["kv", "get", "-mount=kv", &path]);
+    }
     // The ServiceAccount is another one. The API server takes a token for good that it saw within the last ten seconds.
     eventually("the old token not to log in", || world.bao.login("kubernetes", &new.role, &jwt).err());
     let reads = world.bao.with_token(world.login(&again));
-    reads.run(["kv", "get", "-mount=kv", &format!("{}/extra", new.prefix)]).unwrap();
-    assert!(reads.run(["kv", "get", "-mount=kv", &format!("{prefix}/extra")]).is_err());
+    reads.run(["kv", "get", "-mount=kv", &format!("{}/deep/er/secret", new.prefix)]).unwrap();
+    refused(&reads, &["kv", "get", "-mount=kv", &format!("{prefix}/deep/er/secret")]);
 }
 
 #[test]
@@ -147,11 +152,29 @@ fn drift_is_put_right_at_the_next_look() {
 }
 
 #[test]
-fn a_previews_access_ends_by_itself() {
-    let world = World::shared();
+fn a_previews_access_ends_at_its_time_also_without_an_operator() {
+    let world = World::start("preview", &["--set", "secretsOperator.kind=none"]);
+    let operator = world.operator(&[]);
     let project = world.project("preview");
-    let preview = project.environment("preview").preview("1h").ready();
-    let policy: Value =
-        world.bao.as_root().json(["read", &format!("sys/policies/acl/{}", place(&preview).role)]).unwrap();
-    assert!(policy["data"]["expiration"].is_string(), "{policy}");
+    let preview = project.environment("preview").preview("1h").secret("A", "a", "k").create();
+    let place = place(&preview);
+    world.put(&format!("{}/a", place.prefix), "k", "1");
+    preview.annotate("platform.puraify.app/look-into-vault", "1");
+    preview.wait_ready();
+    let root = world.bao.as_root();
+    let at = format!("sys/policies/acl/{}", place.role);
+    let policy: Value = root.json(["read", &at]).unwrap()["data"].clone();
+    let moment = |text: &Value| text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(moment(&policy["expiration"]), moment(&preview.live()["status"]["expiresAt"]));
+    assert!(operator.terminate().success());
+    // An hour is long: the same policy with an earlier end is what OpenBao makes of it then.
+    let jwt = world.cluster.plane().service_account_token(&preview.namespace(), "workload", &["vault"]).unwrap();
+    let live = world.bao.with_token(world.bao.login("kubernetes", &place.role, &jwt).unwrap());
+    let read = ["kv", "get", "-mount=kv", &format!("{}/a", place.prefix)];
+    live.run(read).unwrap();
+    let soon = jiff::Timestamp::now() + std::time::Duration::from_secs(2);
+    let text = policy["policy"].as_str().unwrap();
+    root.run(["write", &at, &format!("policy={text}"), &format!("expiration={soon}")]).unwrap();
+    eventually("the end of access", || live.run(read).err());
+    refused(&live, &read);
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, path::PathBuf, sync::OnceLock};
 
-use devcluster::{ControlPlane, OpenBao, Options, Toolbox};
+use devcluster::{Bao, ControlPlane, OpenBao, Options, Toolbox};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, Environment, Operator, PATIENT, Project, eventually, plane};
@@ -134,6 +134,15 @@ pub fn place(environment: &Environment<'_>) -> Place {
     });
     let text = |field: &str| status[field].as_str().unwrap().to_owned();
     Place { prefix: text("prefix"), role: text("role") }
+}
+
+/// Vault refuses this for want of a right, and for no other reason.
+#[track_caller]
+pub fn refused(bao: &Bao, args: &[&str]) {
+    match bao.run(args) {
+        Ok(_) => panic!("it is let do {args:?}"),
+        Err(error) => assert!(error.to_string().contains("Code: 403"), "{args:?}: {error}"),
+    }
 }
 
 /// A spec's field for a clone.

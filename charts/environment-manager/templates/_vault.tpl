@@ -43,7 +43,7 @@
 {{- if $vault.ca.configMap }}
 - --vault-ca-file={{ $files }}/ca.crt
 {{- end }}
-- --vault-auth={{ $vault.login.method }}
+- --vault-login-method={{ $vault.login.method }}
 {{- if ne $vault.login.method "token" }}
 - {{ printf "--vault-login-path=%s" (include "environment-manager.vault-login-path" .) | quote }}
 {{- end }}

@@ -55,8 +55,8 @@ pub struct Keeper {
     service_account: (String, String),
     /// By project and name; each with the UID that it is about.
     known: Mutex<HashMap<ObjectKey, (String, Known)>>,
-    /// Whether the KV engine was found at the mount.
-    kv_seen: AtomicBool,
+    /// Whether KV engine and auth method were found at their mounts.
+    mounts_seen: AtomicBool,
     /// The names of the logins with which secrets are copied at this moment.
     copying: Mutex<BTreeSet<String>>,
     trigger: Trigger,
@@ -76,7 +76,7 @@ impl Keeper {
             settings,
             service_account,
             known: Mutex::default(),
-            kv_seen: AtomicBool::new(false),
+            mounts_seen: AtomicBool::new(false),
             copying: Mutex::default(),
             trigger,
         }
@@ -84,18 +84,18 @@ impl Keeper {
 
     /// What is known of an environment.
     pub fn known(&self, key: &ObjectKey, uid: &str) -> Known {
-        self.all().get(key).filter(|(of, _)| of == uid).map(|(_, known)| known.clone()).unwrap_or_default()
+        self.all_known().get(key).filter(|(of, _)| of == uid).map(|(_, known)| known.clone()).unwrap_or_default()
     }
 
     fn remember(&self, key: &ObjectKey, uid: &str, known: &Known) {
-        self.all().insert(key.clone(), (uid.to_owned(), known.clone()));
+        self.all_known().insert(key.clone(), (uid.to_owned(), known.clone()));
     }
 
     fn copying(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.copying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<ObjectKey, (String, Known)>> {
+    fn all_known(&self) -> MutexGuard<'_, HashMap<ObjectKey, (String, Known)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,9 +106,10 @@ impl Keeper {
         before: Option<&Found>,
         asked: Option<&str>,
     ) -> Result<Found, VaultError> {
-        if !self.kv_seen.load(Ordering::Relaxed) {
+        if !self.mounts_seen.load(Ordering::Relaxed) {
             self.vault.look_for_kv(&self.settings.mount).await?;
-            self.kv_seen.store(true, Ordering::Relaxed);
+            self.vault.look_for_kubernetes(&self.settings.auth_path).await?;
+            self.mounts_seen.store(true, Ordering::Relaxed);
         }
         let (policy, role) = match before.filter(|_| query.secrets_only) {
             Some(before) => (before.policy, before.role),
@@ -177,6 +178,8 @@ impl Keeper {
                 known.gone.policy = true;
             }
             Change::RemoveSecrets => {
+                // A mount that is not there has nothing in it, which is not to say that nothing is left.
+                self.vault.look_for_kv(&self.settings.mount).await?;
                 self.remove_secrets(&place.prefix()).await?;
                 known.gone.secrets = true;
             }
@@ -271,10 +274,13 @@ impl Keeper {
                 ". Write the policy that `environment-manager vault-policy` prints with the operator's own flags (helm's notes have the command), and give it to the operator's role",
             ),
             VaultError::Login(_) => told(
-                ". See to it that its role exists, is bound to the operator's ServiceAccount and takes its audience",
+                ". See to it that its role exists and takes what the operator logs in with (vault.login): its ServiceAccount and audience, or role id and secret id. With a ServiceAccount, see also whether Vault reaches the cluster and may review tokens (kubernetes_host, token_reviewer_jwt)",
             ),
             VaultError::Mount(_) => told(
                 ". See to vault.mount (--vault-mount), and write the policy that `environment-manager vault-policy` prints for it (helm's notes have the command)",
+            ),
+            VaultError::AuthMount(_) => told(
+                ". See to vault.authPath (--vault-auth-path), and write the policy that `environment-manager vault-policy` prints for it",
             ),
             VaultError::TooLarge => told(". A secret there has too much in it: make it smaller"),
             VaultError::TooDeep(_) => told(". Remove what lies that deep by hand"),
@@ -363,7 +369,7 @@ impl EnvironmentController {
 
     pub(super) fn forget(&self, key: &ObjectKey) {
         if let Some(keeper) = &self.vault {
-            keeper.all().remove(key);
+            keeper.all_known().remove(key);
         }
     }
 
@@ -382,7 +388,7 @@ fn encoded(name: &str) -> String {
 }
 
 fn policy_path(name: &str) -> String {
-    format!("sys/policies/acl/{name}")
+    format!("sys/policies/acl/{}", encoded(name))
 }
 
 fn place(key: &ObjectKey, environment: &PlatformEnvironment) -> Place {

@@ -143,7 +143,7 @@ pub fn belongs_to(child: &ChildId, status: &PlatformEnvironmentStatus) -> bool {
             .is_some_and(|release| [release.variables.as_str(), release.flags.as_str(), "release"].contains(&name)),
         (ChildKind::NetworkPolicy, ALLOW_GATEWAYS) => isolation(&|isolation| !isolation.gateways.is_empty()),
         (ChildKind::NetworkPolicy, ALLOW_INTERNET) => isolation(&|isolation| isolation.internet),
-        (ChildKind::NetworkPolicy, ALLOW_VAULT) => status.vault.is_some(),
+        (ChildKind::NetworkPolicy, ALLOW_VAULT) => status.vault.is_some() && !brings(),
         (ChildKind::ServiceAccount, SERVICE_ACCOUNT) | (ChildKind::RoleBinding, secret_objects::TOKEN_BINDING) => {
             brings()
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::children::{ChildKind, Intent, Owner, intent};
 use crate::{
-    api::{Digest, SecretState, SecretStatus},
+    api::{Digest, SecretStatus},
     domain::vault::{Place, SERVICE_ACCOUNT, SecretsOperator, TOKEN_ROLE, VaultSettings},
 };
 
@@ -56,17 +56,18 @@ pub fn secret_name(place: &Place, path: &str) -> String {
         return name;
     }
     let head: String = relative.replace('/', ".").chars().take(LONGEST_NAME / 2).collect();
-    format!("{kind}--{}-{}", head.trim_end_matches(['-', '.']), Digest::of(path.as_bytes()).short(32))
+    format!("{kind}--{}-{}", head.trim_end_matches(['-', '.']), Digest::of(relative.as_bytes()).short(32))
 }
 
-/// What brings the secrets that have a value. One that has none would keep the others of its path away.
+/// What brings the secrets that have a value. One that never had one would keep the others of its path away. One that is lost stays where
+/// it was brought: applications that run have it, and it may come back.
 #[must_use]
 pub fn children(owner: Owner<'_>, vault: &VaultSettings, place: &Place, secrets: &[SecretStatus]) -> Vec<Intent> {
     if !vault.installed {
         return vec![];
     }
     let mut paths: BTreeMap<&str, Vec<&SecretStatus>> = BTreeMap::new();
-    for secret in secrets.iter().filter(|secret| secret.state == SecretState::Ready) {
+    for secret in secrets.iter().filter(|secret| secret.state.was_there()) {
         paths.entry(&secret.path).or_default().push(secret);
     }
     let mut children = match vault.secrets_operator {
@@ -199,6 +200,7 @@ mod tests {
         assert_ne!(own("dev", "a/b"), own("dev", "a-b"));
         let (one, other) = ("x/".repeat(127) + "y", "x/".repeat(127) + "z");
         assert_ne!(own("dev", &one), own("dev", &other));
+        assert_eq!(own("dev", &one), own("production", &one));
         // One that looks like the shortened name of another one.
         let short = own("dev", &one);
         let looks_like = short.trim_start_matches("secret-").trim_start_matches('-').replace('.', "/");

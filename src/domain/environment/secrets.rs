@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     children::{ChildKind, Owner},
     naming,
-    plan::{Action, Hold, Query, Read, Step, deletions, repairs},
+    plan::{Action, Hold, Query, Read, Step, Work, deletions, repairs},
     release, secret_objects,
     snapshot::{Child, Snapshot, VaultView},
     status::Findings,
@@ -18,9 +18,12 @@ use crate::{
         VaultLocation,
         condition::{self, Reason},
     },
-    domain::vault::{
-        Change, Found, Place, SecretsOperator, Trouble, VaultSettings,
-        secrets::{Forbidden, Reference, Rules, Secrets, references},
+    domain::{
+        names::some_of,
+        vault::{
+            Change, Found, Place, SecretsOperator, Trouble, VaultSettings,
+            secrets::{Forbidden, Reference, Rules, Secrets, references},
+        },
     },
 };
 
@@ -30,9 +33,6 @@ const MISSING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_m
 
 /// After how long at the latest what failed in Vault is tried again, so that who mends something there sees it soon.
 pub(super) const TRIED_AGAIN: Duration = Duration::from_secs(20);
-
-/// How many variables stand in a sentence.
-const MOST_NAMES: usize = 8;
 
 /// The next step for the environment's secrets; `None` when they are as intended, or nobody can say.
 pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {
@@ -66,11 +66,19 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
         references(&revision.spec.config)
     };
     if let Some(trouble) = view.trouble {
+        findings.look_again = (!trouble.down).then(|| later(snapshot.now, TRIED_AGAIN));
         // It does not go away with the trouble.
         if let Some(forbidden) = rules.forbidden(&references) {
             return Err(stalled(&forbidden));
         }
-        findings.secrets = known.map(|found| listed(settings, &place, rules.compare(found).status));
+        if let Some(found) = known {
+            // What could not be done for one secret keeps those that are there from nobody.
+            let secrets = rules.compare(found);
+            if let Some(step) = bring(snapshot, owner, settings, &place, &secrets).step()? {
+                return Ok(Some(step));
+            }
+            findings.secrets = Some(listed(settings, &place, secrets.status));
+        }
         return in_trouble(snapshot, trouble, rules.were_ready(&references), findings);
     }
     let found = match usable(snapshot, view, settings, &rules, latest.config_digest) {
@@ -87,11 +95,7 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     if !changes.is_empty() {
         return Ok(Some(Step::Act(changes.into_iter().map(Action::Vault).collect())));
     }
-    let objects = secret_objects::children(owner, settings, &place, &secrets.status);
-    let wanted: BTreeSet<_> = objects.iter().map(|object| &object.id).collect();
-    let mut work = repairs(snapshot, &objects);
-    let surplus = |child: &Child| child.id.kind.brings_secrets() && !wanted.contains(&child.id);
-    work.actions.extend(deletions(snapshot, surplus));
+    let work = bring(snapshot, owner, settings, &place, &secrets);
     let objects_are_done = work.is_done();
     findings.look_again = Some(next_look(snapshot, found, settings, &secrets.status));
     findings.secrets = Some(listed(settings, &place, secrets.status.clone()));
@@ -103,6 +107,22 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     }
     findings.secrets_intact = Some(objects_are_done);
     Ok(None)
+}
+
+/// What is to be done so that what is there is brought, and nothing else.
+fn bring(
+    snapshot: &Snapshot<'_>,
+    owner: Owner<'_>,
+    settings: &VaultSettings,
+    place: &Place,
+    secrets: &Secrets,
+) -> Work {
+    let objects = secret_objects::children(owner, settings, place, &secrets.status);
+    let wanted: BTreeSet<_> = objects.iter().map(|object| &object.id).collect();
+    let mut work = repairs(snapshot, &objects);
+    let surplus = |child: &Child| child.id.kind.brings_secrets() && !wanted.contains(&child.id);
+    work.actions.extend(deletions(snapshot, surplus));
+    work
 }
 
 fn stalled(forbidden: &Forbidden) -> Hold {
@@ -132,7 +152,7 @@ fn shortcoming(settings: &VaultSettings, secrets: &Secrets) -> Option<Hold> {
 /// The secrets as the status lists them: with the names under which applications find those that are brought.
 fn listed(settings: &VaultSettings, place: &Place, mut secrets: Vec<SecretStatus>) -> Vec<SecretStatus> {
     let is_brought = settings.installed && settings.secrets_operator != SecretsOperator::None;
-    for secret in secrets.iter_mut().filter(|secret| is_brought && secret.state == SecretState::Ready) {
+    for secret in secrets.iter_mut().filter(|secret| is_brought && secret.state.was_there()) {
         secret.secret = Some(secret_objects::secret_name(place, &secret.path));
     }
     secrets
@@ -155,7 +175,8 @@ fn usable<'a>(
     rules: &Rules<'_>,
     config: Digest,
 ) -> Look<'a> {
-    let Some(found) = view.found.filter(|found| found.config == config && found.requested.as_deref() == look(snapshot))
+    let Some(found) =
+        view.found.filter(|found| found.config == config && found.requested.as_deref() == look_requested(snapshot))
     else {
         return Look::Anew;
     };
@@ -181,7 +202,7 @@ fn query(rules: &Rules<'_>, config: Digest, references: Vec<Reference>) -> Query
 
 /// The value of the annotation that somebody changes to have Vault looked at now.
 #[must_use]
-pub fn look<'a>(snapshot: &'a Snapshot<'_>) -> Option<&'a str> {
+pub fn look_requested<'a>(snapshot: &'a Snapshot<'_>) -> Option<&'a str> {
     snapshot.environment.metadata.annotations.as_ref()?.get(ANNOTATION_LOOK).map(String::as_str)
 }
 
@@ -217,7 +238,7 @@ fn changes(
         let created = snapshot.environment.metadata.creation_timestamp.as_ref()?.0;
         super::ttl::expiry(created, ttl).ok().map(|expiry| expiry.at)
     });
-    let text = place.policy(settings, &secrets.shared, expires);
+    let text = place.policy(settings, &secrets.readable, expires);
     if found.policy != Some(Digest::of(text.as_bytes())) {
         return vec![Change::Policy { text, expires }];
     }
@@ -235,9 +256,7 @@ fn in_trouble(
     had_all: bool,
     findings: &mut Findings,
 ) -> Result<Option<Step>, Hold> {
-    let reason = if trouble.refused { Reason::VaultRefused } else { Reason::VaultUnavailable };
-    let retry = !trouble.down;
-    findings.look_again = retry.then(|| later(snapshot.now, TRIED_AGAIN));
+    let (reason, retry) = (trouble.reason(), !trouble.down);
     let conditions = snapshot.environment.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let said = conditions.iter().find(|condition| condition.r#type == condition::SECRETS_READY);
     if had_all && said.is_some_and(|said| said.status != ConditionStatus::False) {
@@ -282,10 +301,7 @@ fn names(secrets: &[&SecretStatus]) -> String {
         SecretState::Lost => format!("{} (had one before)", secret.name),
         _ => secret.name.clone(),
     };
-    let names: Vec<String> = secrets.iter().take(MOST_NAMES).map(name).collect();
-    let more = secrets.len().saturating_sub(MOST_NAMES);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", names.join(", "))
+    some_of(&secrets.iter().map(name).collect::<Vec<_>>())
 }
 
 /// The place in Vault that an environment has although the operator uses none any more, and that nobody gave up.
@@ -333,9 +349,9 @@ pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
         }
     }
     if let Some(trouble) = view.trouble {
-        let reason = if trouble.refused { Reason::VaultRefused } else { Reason::VaultUnavailable };
         let message = format!("The environment goes when its place in Vault is gone. {}", trouble.message);
-        return Err(Hold { retry: !trouble.down, ..Hold::waiting(reason, condition::READY, message) });
+        let hold = Hold::waiting(trouble.reason(), condition::READY, message);
+        return Err(Hold { retry: !trouble.down, ..hold });
     }
     if view.gone.secrets || keeps { Ok(None) } else { change(Change::RemoveSecrets) }
 }

@@ -16,7 +16,7 @@ use crate::{
         environment::{ConfigurationChanges, DivergedKey, Veto},
         isolation::EffectiveIsolation,
     },
-    domain::{conditions::Conditions, our_part::OurPart, revision::RevisionRecord},
+    domain::{conditions::Conditions, names::some_of, our_part::OurPart, revision::RevisionRecord},
 };
 
 /// The part of the status that is ours; `deployment` is the planner's.
@@ -204,8 +204,6 @@ fn conditions(
 const MOST_KEYS: usize = 512;
 /// How many vetoes the status lists, as in the schema.
 const MOST_VETOES: usize = 64;
-/// How many names stand in a sentence.
-const MOST_NAMES: usize = 8;
 
 /// The newest, as many as the schema takes. The gate looks at all.
 fn newest_vetoes(snapshot: &Snapshot<'_>) -> Vec<Veto> {
@@ -222,7 +220,7 @@ fn diverged_message(keys: &[DivergedKey]) -> String {
         Some(revision) => format!("{} (revision {revision})", key.name),
         None => format!("{} (removed)", key.name),
     };
-    let names = some_of(keys.iter().map(name).collect());
+    let names = some_of(&keys.iter().map(name).collect::<Vec<_>>());
     format!(
         "Promotions or rollbacks brought other values than spec.config says: {names}; edit these keys in spec.config to change them"
     )
@@ -233,18 +231,11 @@ fn pending_message(snapshot: &Snapshot<'_>, pending: &ConfigurationChanges) -> S
     let names =
         all.into_iter().flat_map(|changes| changes.added.iter().chain(&changes.removed).chain(&changes.changed));
     let names: Vec<String> = names.cloned().collect();
-    let what = if names.is_empty() { "changes of no value".to_owned() } else { some_of(names) };
+    let what = if names.is_empty() { "changes of no value".to_owned() } else { some_of(&names) };
     format!(
         "Edits of spec.config wait for a promotion: {what}. Create a Promotion with target {} and source.pendingConfig: true",
         snapshot.name()
     )
-}
-
-fn some_of(mut names: Vec<String>) -> String {
-    let more = names.len().saturating_sub(MOST_NAMES);
-    names.truncate(MOST_NAMES);
-    let names = names.join(", ");
-    if more > 0 { format!("{names} and {more} more") } else { names }
 }
 
 fn ready_message(snapshot: &Snapshot<'_>, findings: &Findings) -> String {

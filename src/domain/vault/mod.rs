@@ -1,5 +1,5 @@
-//! An environment's own place in Vault: a prefix in the KV engine, a policy that reads it and nothing else, and a role that only
-//! the environment's own `ServiceAccount` can log in to.
+//! An environment's own place in Vault: a prefix in the KV engine, a policy that reads the secrets there that its variables refer to
+//! and nothing else, and a role that only the environment's own `ServiceAccount` can log in to.
 //!
 //! All names hold project, environment and UID, so that no other environment ever has the same, not even a later one of the same
 //! name. Every part is a DNS label: Vault matches the names in a role as patterns, and a policy's path may end in one. Policies are
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Digest, EnvironmentClass, SecretStrategy, VaultLocation},
+    api::{Digest, EnvironmentClass, SecretStrategy, VaultLocation, condition::Reason},
     domain::canonical,
 };
 
@@ -163,20 +163,19 @@ impl Place {
 
     /// The text of its policy. The first line is our mark: a policy without it is never removed.
     ///
-    /// There is a slash before the star, so that `dev` does not read `dev-2`; and no right to list, since a list is not filtered.
-    /// The token's own paths are named because the default policy, which has them, is left out.
+    /// It names each secret that it reads, `secrets`, by its full path, and has no star: behind one, `HashiCorp` Vault 1.21 takes `..` for a
+    /// way out of the prefix. And there is no right to list, since a list is not filtered. The token's own paths are named because the
+    /// default policy, which has them, is left out.
     #[must_use]
-    pub fn policy(&self, settings: &VaultSettings, shared: &BTreeSet<String>, expires: Option<Timestamp>) -> String {
-        let read = |path: &str| format!("path \"{}/data/{path}\" {{ capabilities = [\"read\"] }}\n", settings.mount);
+    pub fn policy(&self, settings: &VaultSettings, secrets: &BTreeSet<String>, expires: Option<Timestamp>) -> String {
         let mut text = format!("{}\n", self.mark(settings));
         if let Some(expires) = expires {
             text.push_str("# until ");
             text.push_str(&expires.to_string());
             text.push('\n');
         }
-        text.push_str(&read(&format!("{}/*", self.prefix())));
-        for path in shared {
-            text.push_str(&read(path));
+        for path in secrets {
+            text.extend(["path \"", &settings.mount, "/data/", path, "\" { capabilities = [\"read\"] }\n"]);
         }
         for (path, capability) in [("lookup-self", "read"), ("renew-self", "update"), ("revoke-self", "update")] {
             text.extend(["path \"auth/token/", path, "\" { capabilities = [\"", capability, "\"] }\n"]);
@@ -369,6 +368,14 @@ pub struct Trouble {
     pub refused: bool,
     /// A sentence for people, with the remedy. The same trouble has the same one.
     pub message: String,
+}
+
+impl Trouble {
+    /// One word for it.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        if self.refused { Reason::VaultRefused } else { Reason::VaultUnavailable }
+    }
 }
 
 /// The policy that the operator itself needs, and nothing more.

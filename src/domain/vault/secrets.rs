@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Found, Place};
-use crate::api::{
-    EnvironmentClass, PlatformEnvironmentSpec, RevisionNumber, SecretState, SecretStatus, SecretStrategy,
-    revision::EffectiveConfiguration,
+use crate::{
+    api::{
+        EnvironmentClass, PlatformEnvironmentSpec, RevisionNumber, SecretState, SecretStatus, SecretStrategy,
+        revision::EffectiveConfiguration,
+    },
+    domain::names::some_of,
 };
 
 /// What a variable refers to.
@@ -89,16 +92,14 @@ pub enum Forbidden {
 
 /// How many keys that no variable names come along with a secret.
 const MOST_OTHER_KEYS: usize = 100;
-/// How many names stand in a sentence.
-const MOST_NAMES: usize = 8;
 
 /// What an environment's secrets look like and what is to be done about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Secrets {
     /// As the status says it.
     pub status: Vec<SecretStatus>,
-    /// The shared secrets that the environment may read, by path below the mount.
-    pub shared: BTreeSet<String>,
+    /// The secrets that the environment may read, by path below the mount: those that its variables refer to.
+    pub readable: BTreeSet<String>,
     /// What has to be made.
     pub changes: Vec<Change>,
     /// What is asked for and not allowed.
@@ -166,12 +167,10 @@ impl Rules<'_> {
         let base = self.spec.base_from.as_ref().filter(|base| base.environment.is_some())?;
         let known: BTreeSet<&str> = references.iter().map(|reference| reference.name.as_str()).collect();
         let unknown = base.secret_keys.iter().find(|own| !known.contains(own.name.as_str()))?;
-        let names: Vec<&str> = known.iter().take(MOST_NAMES).copied().collect();
-        let more = known.len().saturating_sub(MOST_NAMES);
-        let known = match (names.len(), more) {
-            (0, _) => "no variable does".to_owned(),
-            (_, 0) => format!("those that do are {}", names.join(", ")),
-            (_, more) => format!("those that do are {} and {more} more", names.join(", ")),
+        let known: Vec<&str> = known.into_iter().collect();
+        let known = match known.as_slice() {
+            [] => "no variable does".to_owned(),
+            names => format!("those that do are {}", some_of(names)),
         };
         Some(Forbidden::Unknown { name: unknown.name.clone(), known })
     }
@@ -231,8 +230,12 @@ impl Rules<'_> {
     /// Whether all of these were there when they were last looked at.
     #[must_use]
     pub fn were_ready(&self, references: &[Reference]) -> bool {
-        let said = |reference: &Reference| self.said_of(reference, &self.path(reference, self.strategy(reference)));
-        references.iter().all(|reference| said(reference) == Some(SecretState::Ready))
+        references.iter().all(|reference| {
+            let path = self.path(reference, self.strategy(reference));
+            let same =
+                |said: &&SecretStatus| said.name == reference.name && said.path == path && said.key == reference.key;
+            self.said.iter().find(same).is_some_and(|said| said.state == SecretState::Ready)
+        })
     }
 
     /// Compares what was found with what is wanted.
@@ -241,22 +244,21 @@ impl Rules<'_> {
         let mut secrets = Secrets::default();
         // One secret may hold several keys, and is made at once or not at all.
         let mut made: BTreeMap<String, Vec<(&Reference, SecretStrategy)>> = BTreeMap::new();
+        let mut refused_at: BTreeSet<String> = BTreeSet::new();
         for reference in &found.references {
             let strategy = self.strategy(reference);
             let refused = strategy.and_then(|strategy| self.refused(&reference.name, strategy));
             let path = self.path(reference, strategy);
             let secret = found.secrets.get(&path).and_then(Option::as_ref);
             let there = secret.is_some_and(|keys| keys.contains(&reference.key)) && refused.is_none();
-            if refused.is_none() {
-                match strategy {
-                    Some(SecretStrategy::Reference) => drop(secrets.shared.insert(path.clone())),
-                    Some(strategy @ (SecretStrategy::Regenerate | SecretStrategy::Copy))
-                        if secret.is_none() && !self.was_there(&path) =>
-                    {
-                        made.entry(reference.path.clone()).or_default().push((reference, strategy));
-                    }
-                    _ => {}
-                }
+            if refused.is_none() || strategy != Some(SecretStrategy::Reference) {
+                secrets.readable.insert(path.clone());
+            }
+            if let (None, Some(strategy @ (SecretStrategy::Regenerate | SecretStrategy::Copy))) = (&refused, strategy)
+                && secret.is_none()
+                && !self.was_there(&path)
+            {
+                made.entry(reference.path.clone()).or_default().push((reference, strategy));
             }
             let state = match self.said_of(reference, &path) {
                 _ if there => SecretState::Ready,
@@ -264,6 +266,9 @@ impl Rules<'_> {
                 _ => SecretState::Missing,
             };
             let accepted = refused.is_none();
+            if !accepted {
+                refused_at.insert(reference.path.clone());
+            }
             secrets.forbidden = secrets.forbidden.take().or(refused);
             secrets.status.push(SecretStatus {
                 name: reference.name.clone(),
@@ -274,6 +279,8 @@ impl Rules<'_> {
                 secret: None,
             });
         }
+        // Made with all its keys at once, or not at all.
+        made.retain(|path, _| !refused_at.contains(path));
         for (path, keys) in made {
             match self.make(found, &path, &keys) {
                 Some(change) => secrets.changes.push(change),

@@ -24,19 +24,19 @@ pub fn settings() -> VaultSettings {
 }
 
 #[test]
-fn an_environment_reads_its_own_prefix_and_its_own_token_and_nothing_else() {
+fn an_environment_reads_its_secrets_and_its_own_token_and_nothing_else() {
     let place = Place::of("pf-872", "staging", "1a2b3c4d-0000-0000-0000-000000000000");
     assert_eq!(place.role(), "pf-pf-872--staging-1a2b3c4d");
-    let policy = place.policy(&settings(), &BTreeSet::new(), None);
+    let policy = place.policy(&settings(), &[place.path("payments")].into(), None);
     let paths: Vec<&str> = policy.lines().skip(1).map(|line| line.split('"').nth(1).unwrap()).collect();
     let own = [
-        "kv/data/pf/pf-872/staging-1a2b3c4d/*",
+        "kv/data/pf/pf-872/staging-1a2b3c4d/payments",
         "auth/token/lookup-self",
         "auth/token/renew-self",
         "auth/token/revoke-self",
     ];
     assert_eq!(paths, own);
-    assert!(!policy.contains("list") && !policy.contains("{{"), "{policy}");
+    assert!(!policy.contains("list") && !policy.contains("{{") && !policy.contains(['*', '+']), "{policy}");
     let role = place.role_body(&settings(), "pf-872--staging");
     assert_eq!(role["bound_service_account_namespaces"], json!(["pf-872--staging"]));
     assert_eq!(role["token_no_default_policy"], true);

@@ -21,7 +21,15 @@ impl Keeper {
             if !name.starts_with(&format!("{PREFIX}-")) || roles.contains(&name) {
                 continue;
             }
-            let Some(policy) = self.vault.read(&policy_path(&name)).await? else { continue };
+            let policy = match self.vault.read(&policy_path(&name)).await {
+                Ok(policy) => policy.unwrap_or_default(),
+                Err(error @ VaultError::Down { .. }) => return Err(error),
+                Err(error) => {
+                    // One that cannot be read keeps no other one from its end.
+                    tracing::warn!("cannot see whose policy {name} is: Vault {error}");
+                    continue;
+                }
+            };
             let place = policy["policy"].as_str().and_then(|text| Place::of_policy(text, &self.settings));
             let Some(place) = place else { continue };
             if name == CopyLogin::name(&place) {
@@ -76,7 +84,11 @@ impl EnvironmentController {
                     keeper.settings.check_interval
                 }
                 Err(error) => {
-                    tracing::warn!("cannot look for what environments that are gone left in Vault: it {error}");
+                    let why = match &error {
+                        VaultError::Down { why, .. } => why.clone(),
+                        error => format!("Vault {error}"),
+                    };
+                    tracing::warn!("cannot look for what environments that are gone left: {why}");
                     keeper.settings.check_interval.min(Duration::from_mins(1))
                 }
             };

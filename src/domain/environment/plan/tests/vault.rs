@@ -99,6 +99,14 @@ fn clone_with(base_from: &serde_json::Value, class: &str) -> World {
     world
 }
 
+/// A look at everything that the newest revision refers to.
+fn query_of(world: &World) -> Query {
+    let latest = world.revisions.values().last().unwrap().spec.clone();
+    let references = crate::domain::vault::secrets::references(&latest.config);
+    let paths = world.vault.secrets.keys().cloned().collect();
+    Query { config: latest.config_digest, references, paths, secrets_only: false }
+}
+
 fn own_path() -> String {
     Place::of("pf-872", "staging", "u-env").path("payments")
 }
@@ -160,6 +168,68 @@ fn a_secret_that_was_taken_away_whole_is_not_made_again_although_one_of_its_keys
     world.vault.found = None;
     world.settle();
     assert!(!world.vault.secrets.contains_key(&own_path()), "its value is somewhere, and not ours to replace");
+}
+
+#[test]
+fn a_secret_that_is_lost_stays_where_it_was_brought() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settings.vault = Some(settings(SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned())));
+    world.settle();
+    let brought = ChildId { kind: ChildKind::ExternalSecret, name: "secret-payments".to_owned() };
+    let before = world.children[&brought].mark;
+    world.vault.secrets.remove(&own_path());
+    world.vault.found = None;
+    world.settle();
+    assert_eq!(world.children.get(&brought).map(|child| child.mark), Some(before), "who runs has it still");
+    let secrets = world.environment().status.clone().unwrap().secrets;
+    assert_eq!((secrets[0].state, secrets[0].secret.as_deref()), (SecretState::Lost, Some("secret-payments")));
+}
+
+#[test]
+fn a_secret_with_a_key_that_is_not_allowed_is_not_made_in_part() {
+    let keys = json!({"secretKeys": [{"name": "API_KEY", "strategy": "Copy"}]});
+    let mut world = clone_with(&keys, "Staging");
+    world.environment().spec.config.variables.push(Variable { name: "HOOK".to_owned(), ..api_key("webhook") });
+    world.settle();
+    assert!(!world.vault.secrets.contains_key(&own_path()));
+    // It is allowed by now.
+    world.settings.vault.as_mut().unwrap().allow_copy = true;
+    world.settle();
+    assert_ready(&world);
+    assert_eq!(world.vault.secrets[&own_path()], ["api_key".to_owned(), "webhook".to_owned()].into());
+}
+
+#[test]
+fn one_secret_that_cannot_be_made_keeps_another_one_from_nobody_and_is_tried_again() {
+    let mut world = clone_with(&json!({"secretKeys": [{"name": "FILLED", "strategy": "Placeholder"}]}), "Staging");
+    world.settings.vault = Some(settings(SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned())));
+    let mut filled = Variable { name: "FILLED".to_owned(), ..api_key("k") };
+    filled.vault.as_mut().unwrap().path = "filled".to_owned();
+    world.environment().spec.config.variables.push(filled);
+    let place = Place::of("pf-872", "staging", "u-env");
+    world.vault.secrets.insert(place.path("filled"), ["k".to_owned()].into());
+    world.settle();
+    world.children.retain(|id, _| !id.kind.brings_secrets());
+    let found = world.vault.look(query_of(&world), None, world.environment.as_ref().unwrap(), world.now);
+    world.vault.found = Some(found);
+    world.vault.trouble = Some(Trouble { down: false, refused: true, message: "no password policy".to_owned() });
+    let rest = world.settle().unwrap();
+    let brought = ChildId { kind: ChildKind::ExternalSecret, name: "secret-filled".to_owned() };
+    assert!(world.children.contains_key(&brought));
+    assert!(rest.wake.unwrap() <= START + Duration::from_secs(30));
+}
+
+#[test]
+fn a_variable_that_is_new_is_not_ready_although_another_one_has_its_value() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    world.edit(|environment| {
+        environment.spec.config.variables.push(Variable { name: "ALIAS".to_owned(), ..api_key("api_key") });
+    });
+    world.vault.found = None;
+    world.vault.trouble = Some(Trouble { down: true, refused: false, message: "Vault is away".to_owned() });
+    world.settle();
+    assert_eq!(world.condition(READY), Some(ConditionStatus::False), "nothing brings it under its name yet");
 }
 
 #[test]
@@ -537,14 +607,7 @@ fn the_annotation_has_vault_looked_at_now() {
     let mut world = clone_with(&json!({}), "Staging");
     world.settle();
     // What is remembered is true for an hour.
-    let found = world.vault.look(
-        Query { config: Digest::of(b""), references: vec![], paths: BTreeSet::new(), secrets_only: false },
-        None,
-        world.environment.as_ref().unwrap(),
-        world.now,
-    );
-    let latest = world.revisions[&RevisionNumber::FIRST].spec.config_digest;
-    world.vault.found = Some(Found { config: latest, ..found });
+    world.vault.found = Some(world.vault.look(query_of(&world), None, world.environment.as_ref().unwrap(), world.now));
     world.vault.role = None;
     world.settle();
     assert!(world.vault.role.is_none());
