@@ -258,7 +258,13 @@ impl VaultConfig {
             LoginMethod::Token => Login::Token(self.vault_token_file.clone()),
         };
         let (namespace, ca) = (self.vault_namespace.clone(), self.vault_ca_file.clone());
-        self.vault_address.clone().map(|address| Access { address, namespace, ca, login })
+        self.vault_address.clone().map(|address| Access {
+            address,
+            namespace,
+            ca,
+            login,
+            mount: self.vault_mount.clone(),
+        })
     }
 
     /// What the platform team decided. `ca` is the certificate authority's text; `installed` says whether that secrets operator is.

@@ -95,8 +95,12 @@ pub(super) struct Chosen {
 
 impl fmt::Display for Chosen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let missing = if self.installed { "" } else { ", which is not installed" };
-        write!(f, "{}{missing}", self.operator.name())
+        let installed = match (&self.operator, self.installed) {
+            (SecretsOperator::None, _) => "",
+            (_, true) => " (installed)",
+            (_, false) => " (not installed)",
+        };
+        write!(f, "{}{installed}", self.operator.name())
     }
 }
 

@@ -123,7 +123,11 @@ impl Connection {
         token: Option<&SecretValue>,
         body: SecretBody,
     ) -> Result<Answer, VaultError> {
-        let unreachable = |error: &dyn std::error::Error| VaultError::Unreachable(with_causes(error));
+        let unreachable = |error: &dyn std::error::Error| {
+            // Libraries explain themselves to programmers, with addresses.
+            let why = with_causes(error);
+            VaultError::Unreachable(why.split(": https://").next().unwrap_or(&why).to_owned())
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}/v1/{path}", self.address))

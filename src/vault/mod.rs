@@ -37,8 +37,7 @@ use crate::{
 /// How long the login lives at most with which a secret is copied. Clocks may differ by some minutes.
 const COPY_LIFE: SignedDuration = SignedDuration::from_mins(10);
 /// The pauses before what Vault has no time for is asked again.
-const THROTTLED: [Duration; 4] =
-    [Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800), Duration::from_millis(1600)];
+const THROTTLED: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
 
 /// How the operator reaches Vault.
 #[derive(Clone, Debug)]
@@ -51,6 +50,8 @@ pub struct Access {
     pub ca: Option<PathBuf>,
     /// How the operator logs in.
     pub login: Login,
+    /// The mount of the KV engine.
+    pub mount: String,
 }
 
 /// Why Vault did not do what it was asked. It never holds a word of Vault's answer.
@@ -89,6 +90,9 @@ pub enum VaultError {
     /// There is no Kubernetes auth method at the mount.
     #[error("has no Kubernetes auth method at auth/{0}, or lets the operator see none")]
     AuthMount(String),
+    /// A secret cannot be made although there is none.
+    #[error("refuses to make it (403)")]
+    NotMade,
     /// There are folders in folders without end.
     #[error("has more than {0} folders in each other there")]
     TooDeep(usize),
@@ -128,6 +132,8 @@ impl VaultError {
 #[derive(Debug)]
 pub struct Vault {
     connection: Connection,
+    /// The mount of the KV engine.
+    mount: String,
     session: Session,
     breaker: Breaker,
     metrics: Arc<Metrics>,
@@ -141,7 +147,14 @@ impl Vault {
     /// When address or certificate authority cannot be used.
     pub fn new(access: &Access, metrics: Arc<Metrics>) -> Result<Self, SetupError> {
         let connection = Connection::new(&access.address, &access.namespace, access.ca.as_deref())?;
-        Ok(Self { connection, session: Session::new(access.login.clone()), breaker: Breaker::default(), metrics })
+        let mount = access.mount.clone();
+        Ok(Self {
+            connection,
+            mount,
+            session: Session::new(access.login.clone()),
+            breaker: Breaker::default(),
+            metrics,
+        })
     }
 
     /// Where it is.
@@ -224,7 +237,7 @@ impl Vault {
     /// What is mounted there, if that can be seen. A refusal of everything says nothing about a mount.
     async fn mount(&self, path: &str) -> Result<Option<Value>, VaultError> {
         match self.read(&format!("sys/internal/ui/mounts/{path}")).await {
-            Err(VaultError::Denied) if !self.may_list().await => Err(VaultError::Denied),
+            Err(VaultError::Denied) if !self.may_anything().await => Err(VaultError::Denied),
             Err(VaultError::Denied | VaultError::Invalid(_)) => Ok(None),
             found => found,
         }
@@ -320,13 +333,17 @@ impl Vault {
         if !well || !thoroughly {
             return well;
         }
-        self.may_list().await
+        self.may_anything().await
     }
 
-    /// What the operator may do, if it may do anything.
-    async fn may_list(&self) -> bool {
-        let list = "sys/policies/acl?list=true";
-        self.attempt(Method::GET, list, SecretBody::empty()).await.is_ok_and(|found| found.is_some())
+    /// Whether it has some right that it has everywhere. One of them may be missing, and only some environments miss it.
+    async fn may_anything(&self) -> bool {
+        for path in ["sys/policies/acl?list=true", &format!("sys/internal/ui/mounts/{}", self.mount)] {
+            if self.attempt(Method::GET, path, SecretBody::empty()).await.is_ok_and(|found| found.is_some()) {
+                return true;
+            }
+        }
+        false
     }
 
     async fn attempt(&self, method: Method, path: &str, body: SecretBody) -> Result<Option<Answer>, VaultError> {
@@ -364,7 +381,7 @@ fn outcome(answered: &Result<Option<Answer>, VaultError>) -> &'static str {
         Err(VaultError::Throttled) => "throttled",
         Err(VaultError::Server(_)) => "server_error",
         Err(VaultError::Login(_) | VaultError::Credentials(_)) => "login",
-        Err(VaultError::Denied) => "denied",
+        Err(VaultError::Denied | VaultError::NotMade) => "denied",
         Err(
             VaultError::Invalid(_)
             | VaultError::TooDeep(_)

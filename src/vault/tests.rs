@@ -96,7 +96,7 @@ impl Script {
             role: "environment-manager".to_owned(),
             token: jwt.path().to_owned(),
         };
-        let access = Access { address, namespace, ca: None, login };
+        let access = Access { address, namespace, ca: None, login, mount: "kv".to_owned() };
         Ok((Arc::new(Vault::new(&access, Arc::default()).unwrap()), jwt))
     }
 
@@ -242,6 +242,16 @@ async fn what_vault_has_no_time_for_is_asked_again_after_a_while() {
 }
 
 #[tokio::test]
+async fn one_right_that_is_missing_for_all_is_not_all_that_is_refused() {
+    let script = Script { fails_at: Some("acl"), ..Script::new(200, 200) };
+    let (vault, _jwt) = script.serve().await.unwrap();
+    for _ in 0..50 {
+        assert_eq!(vault.list("sys/policies/acl").await, Err(VaultError::Denied));
+    }
+    assert!(vault.read("well").await.is_ok());
+}
+
+#[tokio::test]
 async fn many_paths_that_fail_close_vault_to_nobody_as_long_as_it_is_well() {
     let script = Script { fails_at: Some("broken"), ..Script::new(200, 200) };
     let (vault, _jwt) = script.serve().await.unwrap();
@@ -346,7 +356,11 @@ async fn those_who_wait_for_a_login_that_fails_have_its_answer() {
             kept.push(stream);
         }
     });
-    let vault = Vault::new(&Access { address, namespace: String::new(), ca: None, login }, Arc::default()).unwrap();
+    let vault = Vault::new(
+        &Access { address, namespace: String::new(), ca: None, login, mount: "kv".to_owned() },
+        Arc::default(),
+    )
+    .unwrap();
     let answers = futures::future::join_all((0..16).map(|_| vault.read("x"))).await;
     assert!(answers.iter().all(Result::is_err));
     server.abort();
@@ -358,7 +372,13 @@ async fn nobody_there_and_no_file_to_log_in_with_are_said() {
     let file = tempfile::NamedTempFile::new().unwrap();
     for (token, said) in [(PathBuf::from("/no/such/token"), "/no/such/token"), (file.path().to_owned(), "refused")] {
         let login = Login::Kubernetes { path: "kubernetes".to_owned(), role: "x".to_owned(), token };
-        let access = Access { address: "http://127.0.0.1:1".to_owned(), namespace: String::new(), ca: None, login };
+        let access = Access {
+            address: "http://127.0.0.1:1".to_owned(),
+            namespace: String::new(),
+            ca: None,
+            login,
+            mount: "kv".to_owned(),
+        };
         let vault = Vault::new(&access, Arc::default()).unwrap();
         let error = vault.read("x").await.unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
@@ -375,7 +395,7 @@ async fn one_failure_in_a_namespace_closes_vault_to_nobody() {
     assert!(vault.read("well").await.is_ok());
     let access = |namespace: &str| {
         let (namespace, login) = (namespace.to_owned(), Login::Token(PathBuf::from("/x")));
-        Access { address: "http://vault".to_owned(), namespace, ca: None, login }
+        Access { address: "http://vault".to_owned(), namespace, ca: None, login, mount: "kv".to_owned() }
     };
     let error = Vault::new(&access("team\n"), Arc::default()).unwrap_err().to_string();
     assert!(error.contains("--vault-namespace"), "never the root namespace instead: {error}");

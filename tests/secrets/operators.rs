@@ -91,7 +91,7 @@ fn the_vault_secrets_operator_is_found_by_its_kinds_and_gets_its_objects() {
     }
     assert!(!before.wait_end().success(), "a restart takes it up");
     let log = std::fs::read_to_string(world.cluster.dir().join("logs/environment-manager.log")).unwrap();
-    let said = "the secrets operator was External Secrets, and is the Vault Secrets Operator; a restart takes it up";
+    let said = "the secrets operator was External Secrets (installed), and is the Vault Secrets Operator (installed); a restart takes it up";
     assert!(log.contains(said), "{log}");
 
     let operator = Operator::start(world.cluster);

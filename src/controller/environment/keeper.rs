@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -17,7 +18,7 @@ use serde_json::json;
 
 use super::{EnvironmentController, Live, Thing, base_of};
 use crate::{
-    api::{Digest, PlatformEnvironment},
+    api::{Digest, PlatformEnvironment, SecretStrategy},
     controller::run_loop::Trigger,
     domain::{
         environment::{
@@ -34,6 +35,8 @@ mod sweep;
 
 /// How many secrets of one environment are looked at or removed at once.
 const AT_A_TIME: usize = 4;
+/// For how long what a look that failed had found is good.
+const PARTLY: Duration = Duration::from_mins(1);
 /// Deeper than any path that a variable may name.
 const DEEPEST: usize = 130;
 
@@ -42,8 +45,20 @@ const DEEPEST: usize = 130;
 pub struct Known {
     /// What was found, when it was last looked at.
     pub found: Option<Arc<Found>>,
+    /// What a look that failed had found of it, and when it began: the next one goes on from there.
+    partly: Option<Partly>,
     /// What is gone already.
     pub gone: Gone,
+}
+
+/// What a look that failed had found of secrets.
+#[derive(Clone, Debug)]
+struct Partly {
+    began: Instant,
+    /// What asked for it, as in [`Found`].
+    requested: Option<String>,
+    /// As in [`Found`].
+    secrets: BTreeMap<String, Option<BTreeSet<String>>>,
 }
 
 /// Looks into Vault, changes it, and remembers what it saw.
@@ -104,6 +119,7 @@ impl Keeper {
         place: &Place,
         query: Query,
         before: Option<&Found>,
+        partly: &mut Option<Partly>,
         asked: Option<&str>,
     ) -> Result<Found, VaultError> {
         if !self.mounts_seen.load(Ordering::Relaxed) {
@@ -115,14 +131,29 @@ impl Keeper {
             Some(before) => (before.policy, before.role),
             None => self.access(place).await?,
         };
-        let looked = stream::iter(query.paths)
-            .map(|path| async move { Ok((path.clone(), self.vault.subkeys(&self.settings.mount, &path).await?)) })
-            .buffer_unordered(AT_A_TIME)
-            .try_collect::<BTreeMap<_, _>>()
-            .await?;
+        let goes_on = |partly: &Partly| partly.began.elapsed() < PARTLY && partly.requested.as_deref() == asked;
+        let mut looked = partly.take().filter(goes_on).unwrap_or_else(|| Partly {
+            began: Instant::now(),
+            requested: asked.map(str::to_owned),
+            secrets: BTreeMap::new(),
+        });
+        let paths: Vec<_> = query.paths.into_iter().filter(|path| !looked.secrets.contains_key(path)).collect();
+        let mut looks = stream::iter(paths)
+            .map(|path| async move { self.vault.subkeys(&self.settings.mount, &path).await.map(|keys| (path, keys)) })
+            .buffer_unordered(AT_A_TIME);
+        while let Some(look) = looks.next().await {
+            match look {
+                Ok((path, keys)) => drop(looked.secrets.insert(path, keys)),
+                Err(error) => {
+                    *partly = Some(looked);
+                    return Err(error);
+                }
+            }
+        }
+        drop(looks);
         let mut secrets =
             before.filter(|_| query.secrets_only).map(|before| before.secrets.clone()).unwrap_or_default();
-        secrets.extend(looked);
+        secrets.extend(looked.secrets);
         // What was looked at slowly is not old already.
         let now = Timestamp::now();
         let at = before.filter(|_| query.secrets_only).map_or(now, |before| before.at);
@@ -170,6 +201,12 @@ impl Keeper {
                 });
             }
             Change::RemoveRole => {
+                // What a copy that failed may have left.
+                let copy = CopyLogin::name(place);
+                if self.settings.allow_copy {
+                    self.vault.delete(&self.role_path(&copy)).await?;
+                    self.vault.delete(&policy_path(&copy)).await?;
+                }
                 self.vault.delete(&self.role_path(&name)).await?;
                 known.gone.role = true;
             }
@@ -213,10 +250,12 @@ impl Keeper {
         }
         match self.vault.create(&self.settings.mount, path, values).await {
             // Refused because it is there by now: with a 403, since there it would be a change; or by the check for the first version.
-            Err(VaultError::Denied | VaultError::Invalid(400))
-                if self.vault.subkeys(&self.settings.mount, path).await?.is_some() =>
-            {
-                Ok(())
+            Err(error @ (VaultError::Denied | VaultError::Invalid(400))) => {
+                match self.vault.subkeys(&self.settings.mount, path).await? {
+                    Some(_) => Ok(()),
+                    None if error == VaultError::Denied => Err(VaultError::NotMade),
+                    None => Err(error),
+                }
             }
             made => made,
         }
@@ -282,6 +321,9 @@ impl Keeper {
             VaultError::AuthMount(_) => told(
                 ". See to vault.authPath (--vault-auth-path), and write the policy that `environment-manager vault-policy` prints for it",
             ),
+            VaultError::NotMade => told(
+                ". Write the policy that `environment-manager vault-policy` prints with the operator's own flags; or, if that is written, remove what there is of the secret without a version (bao kv metadata get, and delete)",
+            ),
             VaultError::TooLarge => told(". A secret there has too much in it: make it smaller"),
             VaultError::TooDeep(_) => told(". Remove what lies that deep by hand"),
             VaultError::Invalid(_) => told(
@@ -317,9 +359,14 @@ impl EnvironmentController {
         live: &'a Live,
     ) -> VaultView<'a> {
         let base = match base_of(key, environment) {
-            Some(Thing::Environment(base)) => self.world.environments.valid(&base).map(|found| BaseSecrets {
-                class: found.spec.class,
-                place: Place::of(&base.namespace, &base.name, found.metadata.uid.as_deref().unwrap_or_default()),
+            Some(Thing::Environment(base)) => self.world.environments.valid(&base).map(|found| {
+                let secrets = found.status.iter().flat_map(|status| &status.secrets);
+                let shared = secrets.filter(|secret| secret.strategy == Some(SecretStrategy::Reference));
+                BaseSecrets {
+                    class: found.spec.class,
+                    place: Place::of(&base.namespace, &base.name, found.metadata.uid.as_deref().unwrap_or_default()),
+                    shared: shared.map(|secret| secret.name.clone()).collect(),
+                }
             }),
             _ => None,
         };
@@ -337,7 +384,8 @@ impl EnvironmentController {
         let place = place(key, environment);
         let asked =
             environment.metadata.annotations.as_ref().and_then(|all| all.get(crate::api::ANNOTATION_LOOK)).cloned();
-        match keeper.look(&place, query, live.vault.found.as_deref(), asked.as_deref()).await {
+        let Known { found, partly, .. } = &mut live.vault;
+        match keeper.look(&place, query, found.as_deref(), partly, asked.as_deref()).await {
             Ok(found) => live.vault.found = Some(Arc::new(found)),
             Err(error) => live.trouble = Some(keeper.trouble(key, "look at the environment's place", &error)),
         }

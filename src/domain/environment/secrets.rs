@@ -53,7 +53,7 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
         said,
         allow_copy: settings.allow_copy,
         across_production: &settings.across_production,
-        is_first: latest.number == RevisionNumber::FIRST,
+        judges_names: latest.number == RevisionNumber::FIRST || says_invalid(snapshot),
     };
     let known = view.found.filter(|found| found.config == latest.config_digest);
     let references = if let Some(found) = known {
@@ -123,6 +123,13 @@ fn bring(
     let surplus = |child: &Child| child.id.kind.brings_secrets() && !wanted.contains(&child.id);
     work.actions.extend(deletions(snapshot, surplus));
     work
+}
+
+/// Whether it was last said that what `baseFrom` says about secrets is not allowed.
+fn says_invalid(snapshot: &Snapshot<'_>) -> bool {
+    let conditions = snapshot.environment.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let said = conditions.iter().find(|condition| condition.r#type == condition::SECRETS_READY);
+    said.is_some_and(|said| said.reason == Reason::InvalidSpec.as_str())
 }
 
 fn stalled(forbidden: &Forbidden) -> Hold {

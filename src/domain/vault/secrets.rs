@@ -45,6 +45,8 @@ pub struct BaseSecrets {
     pub class: EnvironmentClass,
     /// Its place in Vault.
     pub place: Place,
+    /// The variables that refer to secrets of the project, and not to its own.
+    pub shared: BTreeSet<String>,
 }
 
 /// A strategy that nobody allows here.
@@ -74,6 +76,15 @@ pub enum Forbidden {
          vault.allowCopy)"
     )]
     Copy {
+        /// The variable.
+        name: String,
+    },
+    /// There is nothing of the base's own to copy.
+    #[error(
+        "spec.baseFrom: there is nothing to copy for {name}: its base itself refers to the project's shared secret; create the environment \
+         anew with Reference for it"
+    )]
+    Referred {
         /// The variable.
         name: String,
     },
@@ -125,8 +136,9 @@ pub struct Rules<'a> {
     pub allow_copy: bool,
     /// What may cross Production's border.
     pub across_production: &'a BTreeSet<SecretStrategy>,
-    /// Whether the environment still has its first revision.
-    pub is_first: bool,
+    /// Whether the names in `secretKeys` are judged: by the variables of the first revision, and from then on until it is said that they
+    /// are right. Later ones may be called otherwise.
+    pub judges_names: bool,
 }
 
 impl Rules<'_> {
@@ -147,7 +159,11 @@ impl Rules<'_> {
         if self.crosses() && !self.across_production.contains(&strategy) {
             return Some(Forbidden::Border { name: name.to_owned(), strategy, class: self.spec.class, base });
         }
-        (strategy == SecretStrategy::Copy && !self.allow_copy).then(|| Forbidden::Copy { name: name.to_owned() })
+        let copies = strategy == SecretStrategy::Copy;
+        if copies && self.base.is_some_and(|base| base.shared.contains(name)) {
+            return Some(Forbidden::Referred { name: name.to_owned() });
+        }
+        (copies && !self.allow_copy).then(|| Forbidden::Copy { name: name.to_owned() })
     }
 
     /// The base's class. A base that is gone counts as of the environment's own side: nothing of it is read any more, and what is
@@ -179,7 +195,7 @@ impl Rules<'_> {
     #[must_use]
     pub fn forbidden(&self, references: &[Reference]) -> Option<Forbidden> {
         let refused = |reference: &Reference| self.refused(&reference.name, self.strategy(reference)?);
-        let unknown = || self.unknown(references).filter(|_| self.is_first);
+        let unknown = || self.unknown(references).filter(|_| self.judges_names);
         references.iter().find_map(refused).or_else(unknown)
     }
 
@@ -288,8 +304,7 @@ impl Rules<'_> {
             }
         }
         // What is meant by the wrong name must not be made in another way.
-        if let Some(unknown) = self.unknown(&found.references).filter(|_| self.is_first || !secrets.changes.is_empty())
-        {
+        if let Some(unknown) = self.unknown(&found.references).filter(|_| self.judges_names) {
             secrets.changes.clear();
             secrets.forbidden = secrets.forbidden.or(Some(unknown));
         }

@@ -95,7 +95,7 @@ fn clone_with(base_from: &serde_json::Value, class: &str) -> World {
     world.settings.vault = Some(settings(SecretsOperator::None));
     let place = Place::of("pf-872", "dev", "11111111-dev");
     world.vault.secrets.insert(place.path("payments"), ["api_key".to_owned(), "webhook".to_owned()].into());
-    world.vault.base = Some(BaseSecrets { class: EnvironmentClass::Development, place });
+    world.vault.base = Some(BaseSecrets { class: EnvironmentClass::Development, place, shared: BTreeSet::new() });
     world
 }
 
@@ -285,7 +285,7 @@ fn a_copy_that_waits_is_judged_anew_when_its_base_is_another_environment_by_now(
     world.settle();
     let place = Place::of("pf-872", "dev", "22222222-production");
     world.vault.secrets.insert(place.path("payments"), keys);
-    world.vault.base = Some(BaseSecrets { class: EnvironmentClass::Production, place });
+    world.vault.base = Some(BaseSecrets { class: EnvironmentClass::Production, place, shared: BTreeSet::new() });
     world.vault.found = None;
     world.settle();
     assert!(!world.vault.secrets.contains_key(&own_path()), "nothing of Production's comes here");
@@ -360,6 +360,26 @@ fn a_name_that_no_secret_has_keeps_all_from_being_made_and_is_named() {
     world.edit(|environment| environment.spec.config.variables.push(own));
     world.settle();
     assert!(!world.vault.secrets.contains_key(&own_path()));
+
+    // A name that was right once stays right, whatever becomes of the variable.
+    let keys = json!({"secrets": "Copy", "secretKeys": [{"name": "HOOK", "strategy": "Placeholder"}]});
+    let mut plain = clone_with(&keys, "Staging");
+    plain.settings.vault.as_mut().unwrap().allow_copy = true;
+    let mut hook = Variable { name: "HOOK".to_owned(), ..api_key("k") };
+    hook.vault.as_mut().unwrap().path = "hook".to_owned();
+    plain.environment().spec.config.variables.push(hook);
+    let base = plain.vault.base.clone().unwrap().place.path("payments");
+    let there = plain.vault.secrets.remove(&base).unwrap();
+    plain.settle();
+    plain.edit(|environment| {
+        let hook = environment.spec.config.variables.last_mut().unwrap();
+        (hook.value, hook.vault) = (Some("plain".to_owned()), None);
+    });
+    plain.settle();
+    plain.vault.secrets.insert(base, there);
+    plain.vault.found = None;
+    plain.settle();
+    assert!(plain.vault.secrets.contains_key(&own_path()), "{}", message(&plain));
 
     // What was made stays as it is when its variable goes.
     let mut later = clone_with(&json!({"secretKeys": [{"name": "API_KEY", "strategy": "Regenerate"}]}), "Staging");
@@ -470,6 +490,15 @@ fn nothing_is_shared_across_productions_border_unless_a_rule_says_so() {
     back.vault.base.as_mut().unwrap().class = EnvironmentClass::Production;
     back.settle();
     assert_eq!(back.condition(STALLED), Some(ConditionStatus::True), "nor the other way round");
+}
+
+#[test]
+fn what_the_base_shares_itself_is_not_copied_from_where_it_is_not() {
+    let mut world = clone_with(&json!({"secrets": "Copy"}), "Staging");
+    world.settings.vault.as_mut().unwrap().allow_copy = true;
+    world.vault.base.as_mut().unwrap().shared = ["API_KEY".to_owned()].into();
+    world.settle();
+    assert!(message(&world).contains("anew with Reference"), "{}", message(&world));
 }
 
 #[test]
