@@ -116,7 +116,9 @@ impl VaultError {
                 | Self::Invalid(_)
                 | Self::TooDeep(_)
                 | Self::TooLarge
+                | Self::NotMade
                 | Self::Mount(_)
+                | Self::AuthMount(_)
                 | Self::Login(_)
                 | Self::Down { refused: true, .. }
         )
