@@ -2,7 +2,7 @@
 
 use crate::{
     support::{Operator, eventually},
-    world::World,
+    world::{World, clone_of, place},
 };
 
 /// What says how to log in, among the operator's arguments.
@@ -114,4 +114,66 @@ fn a_server_of_an_unknown_authority_gets_nothing_and_the_right_one_is_taken_up_b
     assert!(!operator.wait_end().success());
     let _operator = world.operator_with(&["--vault-ca-file="], &[&ca]);
     dev.wait_ready();
+}
+
+#[test]
+fn a_namespace_of_vault_holds_all_of_it_and_is_well_when_vault_is() {
+    let world = world("namespace");
+    let (root, plane) = (world.bao.as_root(), world.cluster.plane());
+    root.run(["namespace", "create", "team"]).unwrap();
+    let within = |args: &[&str]| {
+        let all: Vec<&str> = args.iter().copied().chain(["-namespace=team"]).collect();
+        // Flags come before what they are for.
+        let (first, rest) = all.split_at(1);
+        let (verb, rest) =
+            if ["secrets", "auth", "policy", "kv"].contains(&first[0]) { rest.split_at(1) } else { rest.split_at(0) };
+        let (flags, rest): (Vec<&str>, Vec<&str>) =
+            rest.iter().copied().partition(|arg| arg.starts_with('-') && *arg != "-");
+        root.run([first, verb, &flags[..], &rest[..]].concat()).unwrap()
+    };
+    within(&["secrets", "enable", "-path=kv", "-version=2", "kv"]);
+    within(&["auth", "enable", "kubernetes"]);
+    let reviewer = plane.service_account_token("openbao", "openbao", &[]).unwrap();
+    within(&[
+        "write",
+        "auth/kubernetes/config",
+        &format!("kubernetes_host={}", plane.server_url()),
+        &format!("kubernetes_ca_cert={}", plane.ca_pem()),
+        "disable_local_ca_jwt=true",
+        &format!("token_reviewer_jwt={reviewer}"),
+    ]);
+    let password = world.file("password.hcl", "length = 32\nrule \"charset\" {\n  charset = \"abcdef\"\n}\n");
+    within(&["write", "sys/policies/password/pf", &format!("policy=@{}", password.display())]);
+    let policy = world.file("policy.hcl", &Operator::prints(&["vault-policy"]));
+    within(&["policy", "write", "environment-manager", policy.to_str().unwrap()]);
+    within(&[
+        "write",
+        "auth/kubernetes/role/environment-manager",
+        "bound_service_account_names=environment-manager",
+        "bound_service_account_namespaces=environment-manager",
+        "audience=vault",
+        "token_policies=environment-manager",
+        "token_no_default_policy=true",
+        "token_ttl=15m",
+    ]);
+    let _operator = world.operator(&["--vault-namespace=team"]);
+    let project = world.project("namespace");
+    project.version("v1.0.0");
+    let dev = project.environment("dev").starting_with("v1.0.0").secret("A", "a", "k").create();
+    let place = place(&dev);
+    within(&["kv", "put", "-mount=kv", &format!("{}/a", place.prefix), "k=1"]);
+    dev.annotate("platform.puraify.app/look-into-vault", "1");
+    dev.wait_ready();
+    project.environment("clone").with("baseFrom", clone_of("dev", "Regenerate")).ready();
+    let outside = root.run(["policy", "list"]).unwrap();
+    assert!(within(&["policy", "list"]).contains(&place.role) && !outside.contains(&place.role), "{outside}");
+    // It is asked outside of the namespace whether it is well, and goes on when it is.
+    world.bao.stop().unwrap();
+    dev.annotate("platform.puraify.app/look-into-vault", "2");
+    dev.wait_said("SecretsReady", "VaultUnavailable");
+    world.bao.start_again().unwrap();
+    dev.wait_condition("SecretsReady", "AsIntended");
+    dev.delete();
+    dev.wait_gone();
+    assert!(!within(&["policy", "list"]).contains(&place.role));
 }
