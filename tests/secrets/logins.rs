@@ -160,13 +160,13 @@ fn a_namespace_of_vault_holds_all_of_it_and_is_well_when_vault_is() {
     let project = world.project("namespace");
     project.version("v1.0.0");
     let dev = project.environment("dev").starting_with("v1.0.0").secret("A", "a", "k").create();
-    let place = place(&dev);
-    within(&["kv", "put", "-mount=kv", &format!("{}/a", place.prefix), "k=1"]);
+    let own = place(&dev);
+    within(&["kv", "put", "-mount=kv", &format!("{}/a", own.prefix), "k=1"]);
     dev.annotate("platform.puraify.app/look-into-vault", "1");
     dev.wait_ready();
     project.environment("clone").with("baseFrom", clone_of("dev", "Regenerate")).ready();
     let outside = root.run(["policy", "list"]).unwrap();
-    assert!(within(&["policy", "list"]).contains(&place.role) && !outside.contains(&place.role), "{outside}");
+    assert!(within(&["policy", "list"]).contains(&own.role) && !outside.contains(&own.role), "{outside}");
     // It is asked outside of the namespace whether it is well, and goes on when it is.
     world.bao.stop().unwrap();
     dev.annotate("platform.puraify.app/look-into-vault", "2");
@@ -175,5 +175,5 @@ fn a_namespace_of_vault_holds_all_of_it_and_is_well_when_vault_is() {
     dev.wait_condition("SecretsReady", "AsIntended");
     dev.delete();
     dev.wait_gone();
-    assert!(!within(&["policy", "list"]).contains(&place.role));
+    assert!(!within(&["policy", "list"]).contains(&own.role));
 }
