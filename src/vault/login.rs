@@ -125,9 +125,10 @@ impl Session {
             Some(token) => Ok(token),
             None => self.log_in(connection).await,
         };
+        let kept = self.keep(made);
         drop(turn);
         // One that is good still is good for as long as it lasts.
-        match (self.keep(made), before) {
+        match (kept, before) {
             (Err(_), Some(token)) => Ok(token),
             (made, _) => made,
         }
