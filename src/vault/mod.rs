@@ -262,15 +262,7 @@ impl Vault {
         self.write(&policy_path, &json!({"policy": login.policy, "expiration": expiration})).await?;
         let read = async {
             self.write(&role_path, &login.role).await?;
-            let mut pauses = THROTTLED.into_iter();
-            let answered = loop {
-                let answered = self.read_as(settings, login, path).await;
-                self.metrics.vault_request("copy", outcome(&answered));
-                match (&answered, pauses.next()) {
-                    (Err(VaultError::Throttled), Some(pause)) => time::sleep(pause).await,
-                    _ => break answered,
-                }
-            };
+            let answered = self.patiently("copy", || self.read_as(settings, login, path)).await;
             answered?.map_or(Ok(vec![]), |answer| answer.values(keys))
         };
         let read = read.await;
@@ -309,15 +301,7 @@ impl Vault {
         body: SecretBody,
     ) -> Result<Option<Answer>, VaultError> {
         self.breaker.allows()?;
-        let mut pauses = THROTTLED.into_iter();
-        let answered = loop {
-            let answered = self.attempt(method.clone(), path, body.clone()).await;
-            self.metrics.vault_request(what, outcome(&answered));
-            match (&answered, pauses.next()) {
-                (Err(VaultError::Throttled), Some(pause)) => time::sleep(pause).await,
-                _ => break answered,
-            }
-        };
+        let answered = self.patiently(what, || self.attempt(method.clone(), path, body.clone())).await;
         match &answered {
             Ok(_) => self.breaker.succeeded(),
             Err(error) => {
@@ -327,6 +311,22 @@ impl Vault {
             }
         }
         answered
+    }
+
+    /// Counts what is asked, and asks again what Vault has no time for.
+    async fn patiently<F>(&self, what: &'static str, attempt: impl Fn() -> F) -> Result<Option<Answer>, VaultError>
+    where
+        F: Future<Output = Result<Option<Answer>, VaultError>>,
+    {
+        let mut pauses = THROTTLED.into_iter();
+        loop {
+            let answered = attempt().await;
+            self.metrics.vault_request(what, outcome(&answered));
+            match (&answered, pauses.next()) {
+                (Err(VaultError::Throttled), Some(pause)) => time::sleep(pause).await,
+                _ => return answered,
+            }
+        }
     }
 
     /// Whether it is well; thoroughly: and lets the operator do what has nothing to do with any one environment.
