@@ -23,15 +23,17 @@ use crate::{
     domain::{
         environment::{
             plan::{Action, Query},
+            secrets::look_requested,
             snapshot::VaultView,
         },
-        vault::{Change, CopyLogin, Found, Gone, Place, Trouble, VaultSettings, role_digest, secrets::BaseSecrets},
+        vault::{Change, CopyLogin, Found, Gone, Place, VaultSettings, role_digest, secrets::BaseSecrets},
     },
     kube_ext::key::ObjectKey,
-    vault::{Vault, VaultError, Waiting, value::SecretJson},
+    vault::{Vault, VaultError, value::SecretJson},
 };
 
 mod sweep;
+mod trouble;
 
 /// How many secrets of one environment are looked at or removed at once.
 const AT_A_TIME: usize = 4;
@@ -47,6 +49,8 @@ pub struct Known {
     pub found: Option<Arc<Found>>,
     /// What a look that failed had found of it, and when it began: the next one goes on from there.
     partly: Option<Partly>,
+    /// Since when Vault has not done what it was asked.
+    failing: Option<Timestamp>,
     /// What is gone already.
     pub gone: Gone,
 }
@@ -291,48 +295,6 @@ impl Keeper {
         }
         Ok(())
     }
-
-    /// What went wrong, in words for people. If all of Vault is down, the environment is told when it is back.
-    fn trouble(&self, key: &ObjectKey, what: &str, error: &VaultError) -> Trouble {
-        let address = self.vault.address();
-        let told = |remedy: &str| format!("Vault at {address} {error} when the operator wants to {what}{remedy}");
-        let refused = error.is_refusal();
-        let message = match error {
-            VaultError::Down { why, .. } => {
-                if self.vault.wait(key.clone()) == Waiting::IsBack {
-                    self.trigger.now(key.clone());
-                }
-                let remedy = if refused {
-                    "Write the policy that `environment-manager vault-policy` prints with the operator's own flags (helm's notes have the command), and see to the operator's role and the mounts. It goes on by itself then"
-                } else {
-                    "It goes on by itself when Vault is back"
-                };
-                return Trouble { down: true, refused, message: format!("{why}. {remedy}") };
-            }
-            VaultError::Denied => told(
-                ". Write the policy that `environment-manager vault-policy` prints with the operator's own flags (helm's notes have the command), and give it to the operator's role",
-            ),
-            VaultError::Login(_) => told(
-                ". See to it that its role exists and takes what the operator logs in with (vault.login): its ServiceAccount and audience, or role id and secret id. With a ServiceAccount, see also whether Vault reaches the cluster and may review tokens (kubernetes_host, token_reviewer_jwt)",
-            ),
-            VaultError::Mount(_) => told(
-                ". See to vault.mount (--vault-mount), and write the policy that `environment-manager vault-policy` prints for it (helm's notes have the command)",
-            ),
-            VaultError::AuthMount(_) => told(
-                ". See to vault.authPath (--vault-auth-path), and write the policy that `environment-manager vault-policy` prints for it",
-            ),
-            VaultError::NotMade => told(
-                ". Write the policy that `environment-manager vault-policy` prints with the operator's own flags; or, if that is written, remove what there is of the secret without a version (bao kv metadata get, and delete)",
-            ),
-            VaultError::TooLarge => told(". A secret there has too much in it: make it smaller"),
-            VaultError::TooDeep(_) => told(". Remove what lies that deep by hand"),
-            VaultError::Invalid(_) => told(
-                ". See to it that the KV mount (version 2), the Kubernetes auth mount and the password policy exist",
-            ),
-            _ => told(". It is tried again"),
-        };
-        Trouble { down: false, refused, message }
-    }
 }
 
 /// A login that is in use for as long as this value lives.
@@ -382,12 +344,13 @@ impl EnvironmentController {
     ) {
         let Some(keeper) = &self.vault else { return };
         let place = place(key, environment);
-        let asked =
-            environment.metadata.annotations.as_ref().and_then(|all| all.get(crate::api::ANNOTATION_LOOK)).cloned();
-        let Known { found, partly, .. } = &mut live.vault;
-        match keeper.look(&place, query, found.as_deref(), partly, asked.as_deref()).await {
-            Ok(found) => live.vault.found = Some(Arc::new(found)),
-            Err(error) => live.trouble = Some(keeper.trouble(key, "look at the environment's place", &error)),
+        let Known { found, partly, failing, .. } = &mut live.vault;
+        match keeper.look(&place, query, found.as_deref(), partly, look_requested(environment)).await {
+            Ok(new) => (*found, *failing) = (Some(Arc::new(new)), None),
+            Err(error) => {
+                let since = *failing.get_or_insert_with(Timestamp::now);
+                live.trouble = Some(keeper.trouble(key, "look at the environment's place", &error, since));
+            }
         }
         keeper.remember(key, &place.uid, &live.vault);
     }
@@ -404,13 +367,17 @@ impl EnvironmentController {
         for action in actions {
             let Action::Vault(change) = action else { continue };
             let Err(error) = keeper.change(&place, change, &mut live.vault).await else { continue };
-            let trouble = keeper.trouble(key, &change.to_string(), &error);
+            let since = *live.vault.failing.get_or_insert_with(Timestamp::now);
+            let trouble = keeper.trouble(key, &change.to_string(), &error, since);
             let only_here = trouble.refused && !trouble.down;
             live.trouble.get_or_insert(trouble);
             // One secret that cannot be made keeps no other one from being made.
             if !only_here {
                 break;
             }
+        }
+        if live.trouble.is_none() {
+            live.vault.failing = None;
         }
         keeper.remember(key, &place.uid, &live.vault);
     }

@@ -38,8 +38,8 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
         Ok(None) => {}
         Ok(Some(step)) => return step,
         Err(hold) => {
-            let again = snapshot.now.checked_add(secrets::TRIED_AGAIN).ok();
-            return rest(snapshot, &hold, again.filter(|_| hold.retry));
+            let trouble = snapshot.vault.as_ref().and_then(|vault| vault.trouble);
+            return rest(snapshot, &hold, trouble.and_then(|trouble| trouble.again(snapshot.now)));
         }
     }
     let name = naming::namespace(snapshot.project(), snapshot.name()).unwrap_or_default();

@@ -5,7 +5,10 @@
 //! name. Every part is a DNS label: Vault matches the names in a role as patterns, and a policy's path may end in one. Policies are
 //! explicit text, never templates (CVE-2026-5006, CVE-2026-71543).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -33,6 +36,12 @@ pub const TOKEN_ROLE: &str = "environment-manager-vault-token";
 const TOKEN_TTL: u32 = 900;
 const TOKEN_MAX_TTL: u32 = 3600;
 
+/// After how long at the latest what failed in Vault is tried again.
+const PASSING: Duration = Duration::from_secs(20);
+
+/// The shortest and the longest time until what Vault refuses is tried again: half as long after the last time as it has lasted.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
+
 /// How the operator uses Vault: the platform team's decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
@@ -53,7 +62,7 @@ pub struct VaultSettings {
     /// The password policy by which Vault makes new values.
     pub password_policy: String,
     /// How often an environment's place is compared with what it should be.
-    pub check_interval: std::time::Duration,
+    pub check_interval: Duration,
     /// Whether clones may have the values of their base. It lets the operator read secrets for a moment.
     pub allow_copy: bool,
     /// What may be done with secrets between Production and other classes. Nothing that shares a value, by default.
@@ -368,6 +377,8 @@ pub struct Trouble {
     pub refused: bool,
     /// A sentence for people, with the remedy. The same trouble has the same one.
     pub message: String,
+    /// Since when it has lasted for this environment.
+    pub since: Timestamp,
 }
 
 impl Trouble {
@@ -375,6 +386,21 @@ impl Trouble {
     #[must_use]
     pub fn reason(&self) -> Reason {
         if self.refused { Reason::VaultRefused } else { Reason::VaultUnavailable }
+    }
+
+    /// Whether it may be over any moment.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        !self.down && !self.refused
+    }
+
+    /// When it is tried again at the latest. What only a person can mend is tried ever more rarely; `None` if somebody tells when it is
+    /// over.
+    #[must_use]
+    pub fn again(&self, now: Timestamp) -> Option<Timestamp> {
+        let lasted = Duration::try_from(now.duration_since(self.since)).unwrap_or_default();
+        let pause = if self.refused { (lasted / 2).clamp(REFUSED.0, REFUSED.1) } else { PASSING };
+        (!self.down).then(|| now.checked_add(pause).unwrap_or(Timestamp::MAX))
     }
 }
 

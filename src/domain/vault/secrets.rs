@@ -257,50 +257,16 @@ impl Rules<'_> {
     /// Compares what was found with what is wanted.
     #[must_use]
     pub fn compare(&self, found: &Found) -> Secrets {
-        let mut secrets = Secrets::default();
-        // One secret may hold several keys, and is made at once or not at all.
-        let mut made: BTreeMap<String, Vec<(&Reference, SecretStrategy)>> = BTreeMap::new();
-        let mut refused_at: BTreeSet<String> = BTreeSet::new();
-        for reference in &found.references {
-            let strategy = self.strategy(reference);
-            let refused = strategy.and_then(|strategy| self.refused(&reference.name, strategy));
-            let path = self.path(reference, strategy);
-            let secret = found.secrets.get(&path).and_then(Option::as_ref);
-            let there = secret.is_some_and(|keys| keys.contains(&reference.key)) && refused.is_none();
-            if refused.is_none() || strategy != Some(SecretStrategy::Reference) {
-                secrets.readable.insert(path.clone());
-            }
-            if let (None, Some(strategy @ (SecretStrategy::Regenerate | SecretStrategy::Copy))) = (&refused, strategy)
-                && secret.is_none()
-                && !self.was_there(&path)
-            {
-                made.entry(reference.path.clone()).or_default().push((reference, strategy));
-            }
-            let state = match self.said_of(reference, &path) {
-                _ if there => SecretState::Ready,
-                Some(said) if said.was_there() => SecretState::Lost,
-                _ => SecretState::Missing,
-            };
-            let accepted = refused.is_none();
-            if !accepted {
-                refused_at.insert(reference.path.clone());
-            }
-            secrets.forbidden = secrets.forbidden.take().or(refused);
-            secrets.status.push(SecretStatus {
-                name: reference.name.clone(),
-                path,
-                key: reference.key.clone(),
-                strategy: strategy.filter(|_| accepted),
-                state,
-                secret: None,
-            });
-        }
-        // Made with all its keys at once, or not at all.
-        made.retain(|path, _| !refused_at.contains(path));
-        for (path, keys) in made {
-            match self.make(found, &path, &keys) {
+        let judged: Vec<Judged<'_>> = found.references.iter().map(|reference| self.judge(reference, found)).collect();
+        let mut secrets = Secrets {
+            readable: judged.iter().filter(|value| value.is_readable()).map(|value| value.path.clone()).collect(),
+            forbidden: judged.iter().find_map(|value| value.refused.clone()),
+            ..Secrets::default()
+        };
+        for (path, keys) in makeable(&judged) {
+            match self.make(found, path, &keys) {
                 Some(change) => secrets.changes.push(change),
-                None => secrets.waiting.extend(self.base.map(|base| (self.place.path(&path), base.place.path(&path)))),
+                None => secrets.waiting.extend(self.base.map(|base| (self.place.path(path), base.place.path(path)))),
             }
         }
         // What is meant by the wrong name must not be made in another way.
@@ -310,7 +276,23 @@ impl Rules<'_> {
         }
         let there = found.secrets.iter().filter(|(_, keys)| keys.as_ref().is_some_and(|keys| !keys.is_empty()));
         secrets.there = there.map(|(path, _)| path.clone()).collect();
+        secrets.status = judged.into_iter().map(Judged::status).collect();
         secrets
+    }
+
+    /// Compares what was found with what is wanted of one value.
+    fn judge<'r>(&self, reference: &'r Reference, found: &Found) -> Judged<'r> {
+        let strategy = self.strategy(reference);
+        let refused = strategy.and_then(|strategy| self.refused(&reference.name, strategy));
+        let path = self.path(reference, strategy);
+        let secret = found.secrets.get(&path).and_then(Option::as_ref);
+        let state = match self.said_of(reference, &path) {
+            _ if refused.is_none() && secret.is_some_and(|keys| keys.contains(&reference.key)) => SecretState::Ready,
+            Some(said) if said.was_there() => SecretState::Lost,
+            _ => SecretState::Missing,
+        };
+        let may_be_made = secret.is_none() && !self.was_there(&path);
+        Judged { reference, strategy, refused, path, state, may_be_made }
     }
 
     /// What the base has beside the keys that are referred to comes along: as a copy where nothing but copies is wanted. Not across
@@ -341,4 +323,48 @@ impl Rules<'_> {
         }
         Some(Change::Make { path: self.place.path(path), generate, copy, from })
     }
+}
+
+/// What is found and wanted of one value.
+struct Judged<'r> {
+    reference: &'r Reference,
+    strategy: Option<SecretStrategy>,
+    refused: Option<Forbidden>,
+    /// Of its secret, below the mount.
+    path: String,
+    state: SecretState,
+    /// There is no secret at the path, and never was.
+    may_be_made: bool,
+}
+
+impl Judged<'_> {
+    /// Nobody reads a shared secret who may not have it.
+    fn is_readable(&self) -> bool {
+        self.refused.is_none() || self.strategy != Some(SecretStrategy::Reference)
+    }
+
+    fn status(self) -> SecretStatus {
+        SecretStatus {
+            name: self.reference.name.clone(),
+            path: self.path,
+            key: self.reference.key.clone(),
+            strategy: self.strategy.filter(|_| self.refused.is_none()),
+            state: self.state,
+            secret: None,
+        }
+    }
+}
+
+/// The secrets that have to be made, by relative path, and what becomes of which key. One secret may hold several keys, and is made with
+/// all of them at once or not at all.
+fn makeable<'r>(judged: &[Judged<'r>]) -> BTreeMap<&'r str, Vec<(&'r Reference, SecretStrategy)>> {
+    let mut made: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    for value in judged.iter().filter(|value| value.may_be_made && value.refused.is_none()) {
+        if let Some(strategy @ (SecretStrategy::Regenerate | SecretStrategy::Copy)) = value.strategy {
+            made.entry(&value.reference.path).or_default().push((value.reference, strategy));
+        }
+    }
+    let refused = |path: &str| judged.iter().any(|value| value.refused.is_some() && value.reference.path == path);
+    made.retain(|path, _| !refused(path));
+    made
 }

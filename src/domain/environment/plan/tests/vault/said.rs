@@ -1,0 +1,127 @@
+//! What people are told of secrets, while Vault is well and while it is not.
+
+use super::*;
+
+#[test]
+fn one_secret_that_cannot_be_made_keeps_another_one_from_nobody_and_is_tried_again() {
+    let mut world = clone_with(&json!({"secretKeys": [{"name": "FILLED", "strategy": "Placeholder"}]}), "Staging");
+    world.settings.vault = Some(settings(SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned())));
+    let mut filled = Variable { name: "FILLED".to_owned(), ..api_key("k") };
+    filled.vault.as_mut().unwrap().path = "filled".to_owned();
+    world.environment().spec.config.variables.push(filled);
+    let place = Place::of("pf-872", "staging", "u-env");
+    world.vault.secrets.insert(place.path("filled"), ["k".to_owned()].into());
+    world.settle();
+    world.children.retain(|id, _| !id.kind.brings_secrets());
+    let found = world.vault.look(query_of(&world), None, world.environment.as_ref().unwrap(), world.now);
+    world.vault.found = Some(found);
+    world.vault.trouble = Some(trouble(false, true, "no password policy"));
+    let rest = world.settle().unwrap();
+    let brought = ChildId { kind: ChildKind::ExternalSecret, name: "secret-filled".to_owned() };
+    assert!(world.children.contains_key(&brought));
+    assert!(rest.wake.unwrap() <= START + Duration::from_secs(30));
+}
+
+#[test]
+fn a_variable_that_is_new_is_not_ready_although_another_one_has_its_value() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    world.edit(|environment| {
+        environment.spec.config.variables.push(Variable { name: "ALIAS".to_owned(), ..api_key("api_key") });
+    });
+    world.vault.found = None;
+    world.vault.trouble = Some(away());
+    world.settle();
+    assert_eq!(world.condition(READY), Some(ConditionStatus::False), "nothing brings it under its name yet");
+}
+
+#[test]
+fn what_is_not_allowed_is_said_although_vault_is_away() {
+    let mut world = clone_with(&json!({"secrets": "Copy"}), "Production");
+    world.vault.trouble = Some(away());
+    world.settle();
+    assert_eq!(world.condition(STALLED), Some(ConditionStatus::True), "it does not go on when Vault is back");
+    assert!(message(&world).contains("vault.acrossProduction"), "{}", message(&world));
+}
+
+#[test]
+fn people_are_told_where_to_put_a_value_so_that_it_helps() {
+    let mut world = clone_with(&json!({"secretKeys": [{"name": "API_KEY", "strategy": "Placeholder"}]}), "Staging");
+    world.settle();
+    assert!(message(&world).contains(&format!("bao kv put -mount=kv {} api_key=-", own_path())), "{}", message(&world));
+    world.vault.secrets.insert(own_path(), ["other".to_owned()].into());
+    world.vault.found = None;
+    world.settle();
+    assert!(message(&world).contains("bao kv patch"), "put would take the other key away: {}", message(&world));
+
+    // What is to be copied is not put here, nor what lies beside it.
+    let keys = json!({"secrets": "Copy", "secretKeys": [{"name": "HOOK", "strategy": "Placeholder"}]});
+    let mut copy = clone_with(&keys, "Staging");
+    copy.settings.vault.as_mut().unwrap().allow_copy = true;
+    copy.environment().spec.config.variables.push(Variable { name: "HOOK".to_owned(), ..api_key("webhook") });
+    let base = copy.vault.base.clone().unwrap().place.path("payments");
+    copy.vault.secrets.remove(&base);
+    copy.settle();
+    let said = message(&copy);
+    assert!(said.contains("API_KEY, HOOK") && said.contains(&base) && !said.contains("bao kv"), "{said}");
+}
+
+#[test]
+fn a_secrets_operator_that_is_not_installed_is_said_and_nothing_else_waits_for_it() {
+    let external = settings(SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned()));
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settings.vault = Some(VaultSettings { installed: false, ..external });
+    world.settle();
+    assert!(!world.children.keys().any(|id| id.kind.brings_secrets()), "its kinds are not served");
+    assert_eq!(world.vault.role.as_ref().unwrap()["bound_service_account_names"], json!(["vault"]));
+    assert_eq!(world.condition(CONFIG_READY), Some(ConditionStatus::True));
+    assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::False));
+    assert!(message(&world).contains("External Secrets is not installed"), "{}", message(&world));
+    let mut without = World::from_nothing();
+    without.settings.vault = world.settings.vault.clone();
+    without.settle();
+    assert_ready(&without);
+}
+
+#[test]
+fn an_environment_that_had_all_keeps_its_state_while_vault_is_away() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    world.vault.trouble = Some(away());
+    let rest = world.settle().unwrap();
+    assert_ready(&world);
+    assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::Unknown));
+    assert!(!rest.retry, "it is told when Vault is back");
+    let said = world.environment.as_ref().unwrap().status.clone();
+    world.settle();
+    assert_eq!(said, world.environment.as_ref().unwrap().status, "it is said once");
+
+    let mut other = clone_with(&json!({}), "Staging");
+    other.vault.trouble = world.vault.trouble.clone();
+    other.settle();
+    assert_eq!(other.condition(READY), Some(ConditionStatus::False), "one that had none yet is not ready");
+    assert_eq!(other.condition(CONFIG_READY), Some(ConditionStatus::True), "its release does not wait");
+}
+
+#[test]
+fn what_vault_refuses_is_tried_ever_more_rarely_and_what_fails_is_not() {
+    for (refused, pauses) in [(true, [5, 60, 300, 300]), (false, [20, 20, 20, 20])] {
+        for deleted in [false, true] {
+            let mut world = clone_with(&json!({}), "Staging");
+            world.settle();
+            if deleted {
+                world.delete();
+            }
+            world.vault.trouble = Some(trouble(false, refused, "it does not do that"));
+            let lasted = [0, 2, 10, 600].map(|minutes| START + SignedDuration::from_mins(minutes));
+            let wakes = lasted.map(|now| {
+                world.now = now;
+                let rest = world.settle().unwrap();
+                assert_eq!(rest.retry, !refused);
+                rest.wake.unwrap()
+            });
+            let expected = std::array::from_fn(|each| lasted[each] + Duration::from_secs(pauses[each]));
+            assert_eq!(wakes, expected, "refused: {refused}, deleted: {deleted}");
+        }
+    }
+}
