@@ -90,7 +90,8 @@ pub fn with_secrets_operator(operator: &SecretsOperator) -> Vec<Right> {
     });
     let mut rights: Vec<Right> = kinds.collect();
     if matches!(operator, SecretsOperator::ExternalSecrets(..)) {
-        rights.push(to_bind([TOKEN_ROLE.to_owned()]));
+        let why = "External Secrets may ask for tokens of an environment's ServiceAccount";
+        rights.push(Right { why, ..to_bind([TOKEN_ROLE.to_owned()]) });
     }
     rights
 }

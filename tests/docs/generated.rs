@@ -16,7 +16,7 @@ use environment_manager::{
         rights,
         run_loop::{Limits, Trigger},
     },
-    domain::{environment::isolation, settings::Settings},
+    domain::{environment::isolation, settings::Settings, vault::SecretsOperator},
     metrics::{Code, Metrics, Outcome, RequestLabels, ResourceName},
 };
 use serde_json::Value;
@@ -27,7 +27,10 @@ use crate::markdown::{pages, root};
 fn check(path: &str, text: &str) {
     let file = root().join(path);
     if env::var_os("UPDATE").is_some() {
-        fs::write(&file, text).unwrap();
+        // In one piece: other tests read it.
+        let new = file.with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(&new, &file).unwrap();
     }
     let present = fs::read_to_string(&file).unwrap_or_default();
     assert!(present == text, "{path} is not what the code says; write it with: UPDATE=1 cargo test --test docs");
@@ -104,8 +107,13 @@ fn the_rights_of_the_operator() {
     let everywhere = rights::everywhere().into_iter().map(|right| row(right, ""));
     let bind = [row(rights::to_bind(["view".to_owned()]), "")];
     let at_home = rights::at_home().into_iter().map(|right| row(right, ", in its own namespace"));
+    let head = ["API group", "Resource", "Verbs", "For"];
     let rows = everywhere.chain(bind).chain(at_home);
-    check_section("docs/operations.md", "rights", &table(&["API group", "Resource", "Verbs", "For"], rows));
+    check_section("docs/operations.md", "rights", &table(&head, rows));
+    let external = SecretsOperator::ExternalSecrets(String::new(), String::new());
+    let operators = [external, SecretsOperator::VaultSecrets];
+    let rows = operators.iter().flat_map(rights::with_secrets_operator).map(|right| row(right, ""));
+    check_section("docs/operations.md", "vault-rights", &table(&head, rows));
 }
 
 #[test]
@@ -113,12 +121,17 @@ fn the_flags_of_run() {
     let command = RunConfig::augment_args(clap::Command::new("run"));
     let rows = command.get_arguments().map(|argument| {
         let long = argument.get_long().unwrap();
-        let value = argument.get_value_names().into_iter().flatten().next().map_or("VALUE", |name| name.as_str());
+        let takes_value = argument.get_action().takes_values();
+        let value = argument.get_value_names().into_iter().flatten().next().filter(|_| takes_value);
+        let value = value.map_or(String::new(), |name| format!(" {name}"));
         let defaults: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
         let default = if defaults.is_empty() { "-".to_owned() } else { code(&defaults.join(",")) };
         let variable = argument.get_env().unwrap().to_string_lossy().into_owned();
-        let help = argument.get_help().unwrap().to_string();
-        vec![code(&format!("--{long} {value}")), code(&variable), default, escaped(&help)]
+        let possible = argument.get_possible_values().into_iter().filter(|_| takes_value);
+        let possible: Vec<String> = possible.map(|value| code(value.get_name())).collect();
+        let one_of = if possible.is_empty() { String::new() } else { format!(". One of {}", possible.join(", ")) };
+        let help = escaped(&argument.get_help().unwrap().to_string()) + &one_of;
+        vec![code(&format!("--{long}{value}")), code(&variable), default, help]
     });
     check_section("docs/operations.md", "flags", &table(&["Flag", "Variable", "Default", "Meaning"], rows));
 }
