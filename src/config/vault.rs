@@ -303,7 +303,7 @@ impl VaultConfig {
 fn address(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let fits = host.is_some_and(|host| {
-        !host.trim_end_matches('/').is_empty() && !host.trim_end_matches('/').contains(['/', '@', ' '])
+        !host.trim_end_matches('/').is_empty() && !host.trim_end_matches('/').contains(['/', '@', ' ', '?', '#'])
     });
     if fits { Ok(text.to_owned()) } else { Err("expected an address such as https://vault.example.com:8200".into()) }
 }
@@ -362,7 +362,15 @@ mod tests {
     #[test]
     fn an_address_is_a_host_and_nothing_else() {
         assert!(address("https://vault.example.com:8200").is_ok());
-        for wrong in ["vault:8200", "https://", "https://user@vault", "https://vault/v1", "ftp://vault"] {
+        for wrong in [
+            "vault:8200",
+            "https://",
+            "https://user@vault",
+            "https://vault/v1",
+            "ftp://vault",
+            "https://vault?x",
+            "https://vault#x",
+        ] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
     }

@@ -45,16 +45,24 @@ pub(super) struct Breaker {
 #[derive(Debug, Default)]
 struct State {
     /// Why nobody is asked; `None` while all is well.
-    open: Option<VaultError>,
+    open: Option<Open>,
     failures: u32,
     failed: Option<Instant>,
     waiting: BTreeSet<ObjectKey>,
 }
 
+/// Why nobody is asked.
+#[derive(Clone, Debug)]
+struct Open {
+    down: VaultError,
+    /// It seems well and does nothing: it has to do what all need before it is asked again.
+    thoroughly: bool,
+}
+
 impl Breaker {
     /// Whether Vault may be asked.
     pub fn allows(&self) -> Result<(), VaultError> {
-        self.open_with().map_or(Ok(()), Err)
+        self.open_with().map_or(Ok(()), |open| Err(open.down))
     }
 
     pub fn succeeded(&self) {
@@ -73,7 +81,7 @@ impl Breaker {
         };
         if (streak || error.may_be_all()) && !self.is_well_after_all(vault, streak).await {
             let down = VaultError::Down { why, refused: error.is_refusal() };
-            self.open(down.clone());
+            self.open(Open { down: down.clone(), thoroughly: streak });
             return Err(down);
         }
         Ok(())
@@ -94,11 +102,11 @@ impl Breaker {
         is_well
     }
 
-    fn open(&self, down: VaultError) {
+    fn open(&self, open: Open) {
         let mut state = self.state();
         if state.open.is_none() {
-            tracing::warn!("{down}; it is asked now and then until it is back");
-            state.open = Some(down);
+            tracing::warn!("{}; it is asked now and then until it is back", open.down);
+            state.open = Some(open);
             drop(state);
             self.changed.notify_one();
         }
@@ -113,16 +121,15 @@ impl Breaker {
         Waiting::Registered
     }
 
-    /// Asks a Vault that nobody asks whether it is well again, and tells those who wait. One that
-    /// refused everything has to do what all need.
+    /// Asks a Vault that nobody asks whether it is well again, and tells those who wait.
     pub async fn watch(&self, vault: &Vault, wake: impl Fn(ObjectKey, Duration)) {
         loop {
             self.changed.notified().await;
             let mut pause = PROBE.0;
-            while let Some(down) = self.open_with() {
+            while let Some(open) = self.open_with() {
                 time::sleep(pause).await;
                 pause = (pause * 2).min(PROBE.1);
-                if vault.is_well(down.is_refusal()).await {
+                if vault.is_well(open.thoroughly).await {
                     self.try_one(&wake).await;
                 }
             }
@@ -137,7 +144,7 @@ impl Breaker {
         }
     }
 
-    fn open_with(&self) -> Option<VaultError> {
+    fn open_with(&self) -> Option<Open> {
         self.state().open.clone()
     }
 

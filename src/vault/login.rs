@@ -224,7 +224,7 @@ fn issued((value, seconds): (SecretValue, u64)) -> Token {
     let after = |time: Duration| now.checked_add(time);
     let life = Duration::from_secs(seconds);
     // A token without an end has 0.
-    let (renew_at, ends) = if seconds == 0 { (None, None) } else { (after(life * 2 / 3), after(life)) };
+    let (renew_at, ends) = if seconds == 0 { (None, None) } else { (after(life / 3 * 2), after(life)) };
     Token { value, issued: now, renew_at, ends }
 }
 

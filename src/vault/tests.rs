@@ -446,8 +446,13 @@ async fn one_asks_for_all_also_where_the_answer_takes_long() {
 }
 
 #[tokio::test]
-async fn while_all_is_refused_nobody_is_woken() {
-    let script = Script::new(403, 200);
+async fn while_all_is_refused_or_fails_nobody_is_woken() {
+    futures::join!(nobody_is_woken_while_all_answers_are(403), nobody_is_woken_while_all_answers_are(500));
+}
+
+/// Although it says of itself that it is well.
+async fn nobody_is_woken_while_all_answers_are(status: usize) {
+    let script = Script::new(status, 200);
     let (vault, _jwt) = script.clone().serve().await.unwrap();
     while !matches!(vault.read("x").await, Err(VaultError::Down { .. })) {}
     let key = ObjectKey::new("p", "e");
@@ -458,9 +463,9 @@ async fn while_all_is_refused_nobody_is_woken() {
     let probes = || script.probes.load(Ordering::SeqCst);
     let before = probes();
     while probes() < before + 2 {
+        assert!(told.try_recv().is_err(), "{status} as before");
         time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(told.try_recv().is_err(), "it is refused as before");
     script.status.store(200, Ordering::SeqCst);
     assert_eq!(told.recv().await, Some(key));
     watch.abort();

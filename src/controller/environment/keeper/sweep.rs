@@ -34,8 +34,7 @@ impl Keeper {
             let Some(place) = place else { continue };
             if name == CopyLogin::name(&place) {
                 if !self.copying().contains(&name) {
-                    self.vault.delete(&self.role_path(&name)).await?;
-                    self.vault.delete(&policy_path(&name)).await?;
+                    self.end_access(&name).await?;
                 }
                 continue;
             }
@@ -49,8 +48,9 @@ impl Keeper {
             if !live.is_ok_and(|live| live.is_none_or(|live| gone(&live.metadata))) {
                 continue;
             }
-            self.vault.delete(&self.role_path(&name)).await?;
-            self.vault.delete(&policy_path(&name)).await?;
+            if !self.end_access(&name).await? {
+                continue;
+            }
             tracing::warn!(
                 "removed role and policy {name} in Vault: the environment {}/{} is gone; its values are still at {}/{}",
                 place.project,
@@ -60,6 +60,21 @@ impl Keeper {
             );
         }
         Ok(())
+    }
+
+    /// Removes role and policy. Where that fails they are left until the next time, and keep no others from their end.
+    async fn end_access(&self, name: &str) -> Result<bool, VaultError> {
+        for path in [self.role_path(name), policy_path(name)] {
+            match self.vault.delete(&path).await {
+                Ok(()) => {}
+                Err(error @ VaultError::Down { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::warn!("cannot remove what nobody needs any more, {path}: Vault {error}");
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 }
 
