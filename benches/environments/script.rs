@@ -55,7 +55,9 @@ pub fn of(environment: PlatformEnvironment, settings: &Settings) -> Result<Scrip
                 played.script.push(vec![requests::apply_status(&played.environment, &rest.status)?]);
                 return Ok(played.script);
             }
-            Step::Read(read) => return Err(format!("a new environment needs no reads, yet: {read:?}").into()),
+            step @ (Step::Read(_) | Step::LookIntoVault(_) | Step::ChangeVault(_)) => {
+                return Err(format!("a new environment needs no reads and no Vault, yet it wants to {step}").into());
+            }
         }
     }
 }

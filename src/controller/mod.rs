@@ -61,7 +61,7 @@ fn add_controllers(process: &mut Process, vault: Option<Connected>) {
     let settings = process.config.settings(vault.as_ref().map(|vault| vault.settings.clone()));
     let keeper = vault.map(|vault| {
         let service_account = (process.namespace(), rights::OPERATOR.to_owned());
-        Keeper::new(vault.vault, vault.settings, service_account, environments.clone())
+        Keeper::new(vault.vault, vault.settings, service_account, environments.clone(), limits)
     });
     let keeps = keeper.is_some();
     let environment_controller = Arc::new(EnvironmentController::new(

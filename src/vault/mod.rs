@@ -93,6 +93,9 @@ pub enum VaultError {
     /// A secret cannot be made although there is none.
     #[error("refuses to make it (403)")]
     NotMade,
+    /// It answers, and so slowly that others would have to wait.
+    #[error("has not answered all within {} s", .0.as_secs())]
+    Late(Duration),
     /// There are folders in folders without end.
     #[error("has more than {0} folders in each other there")]
     TooDeep(usize),
@@ -391,6 +394,8 @@ fn outcome(answered: &Result<Option<Answer>, VaultError>) -> &'static str {
             | VaultError::Mount(_)
             | VaultError::AuthMount(_),
         ) => "invalid",
+        // Nobody is told of it by a request.
+        Err(VaultError::Late(_)) => "late",
     }
 }
 

@@ -144,8 +144,6 @@ impl Executor {
             }
             Action::RecordOutcome(number, outcome) => self.record_outcome(world, subject, *number, outcome).await,
             Action::CreatePromotion(promotion) => self.create_promotion(world, subject, promotion).await,
-            // Done by the keeper of Vault, apart from all others.
-            Action::Vault(_) => Ok(Outcome::Replan),
         }
     }
 

@@ -3,11 +3,8 @@
 //! What goes wrong here stops nothing else: it becomes a [`Trouble`] that the plan reports.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,14 +16,10 @@ use serde_json::json;
 use super::{EnvironmentController, Live, Thing, base_of};
 use crate::{
     api::{Digest, PlatformEnvironment, SecretStrategy},
-    controller::run_loop::Trigger,
+    controller::run_loop::{Limits, Trigger},
     domain::{
-        environment::{
-            plan::{Action, Query},
-            secrets::look_requested,
-            snapshot::VaultView,
-        },
-        vault::{Change, CopyLogin, Found, Gone, Place, VaultSettings, role_digest, secrets::BaseSecrets},
+        environment::{secrets::look_requested, snapshot::VaultView},
+        vault::{Change, CopyLogin, Found, Gone, Look, Place, Query, VaultSettings, role_digest, secrets::BaseSecrets},
     },
     kube_ext::key::ObjectKey,
     vault::{Vault, VaultError, value::SecretJson},
@@ -34,11 +27,17 @@ use crate::{
 
 mod sweep;
 mod trouble;
+mod turns;
 
-/// How many secrets of one environment are looked at or removed at once.
+use turns::Turns;
+pub use turns::Visit;
+
+/// How many secrets of one environment are looked at, generated or removed at once.
 const AT_A_TIME: usize = 4;
-/// For how long what a look that failed had found is good.
+/// For how long what a look that failed had found is good, if nobody goes on with it.
 const PARTLY: Duration = Duration::from_mins(1);
+/// How often it is looked whether the mounts are still there, when all that was looked for is not.
+const MOUNTS: Duration = Duration::from_secs(10);
 /// Deeper than any path that a variable may name.
 const DEEPEST: usize = 130;
 
@@ -47,7 +46,7 @@ const DEEPEST: usize = 130;
 pub struct Known {
     /// What was found, when it was last looked at.
     pub found: Option<Arc<Found>>,
-    /// What a look that failed had found of it, and when it began: the next one goes on from there.
+    /// What a look that failed had found of it: the next one goes on from there.
     partly: Option<Partly>,
     /// Since when Vault has not done what it was asked.
     failing: Option<Timestamp>,
@@ -58,11 +57,11 @@ pub struct Known {
 /// What a look that failed had found of secrets.
 #[derive(Clone, Debug)]
 struct Partly {
-    began: Instant,
+    /// When the look failed.
+    at: Instant,
     /// What asked for it, as in [`Found`].
     requested: Option<String>,
-    /// As in [`Found`].
-    secrets: BTreeMap<String, Option<BTreeSet<String>>>,
+    look: Look,
 }
 
 /// Looks into Vault, changes it, and remembers what it saw.
@@ -74,10 +73,13 @@ pub struct Keeper {
     service_account: (String, String),
     /// By project and name; each with the UID that it is about.
     known: Mutex<HashMap<ObjectKey, (String, Known)>>,
-    /// Whether KV engine and auth method were found at their mounts.
-    mounts_seen: AtomicBool,
+    /// When KV engine and auth method were last found at their mounts.
+    mounts_seen: Mutex<Option<Instant>>,
     /// The names of the logins with which secrets are copied at this moment.
-    copying: Mutex<BTreeSet<String>>,
+    copying: Arc<Mutex<BTreeSet<String>>>,
+    turns: Arc<Turns>,
+    /// For how long one environment is at Vault at a time: others want to go there too, and its reconcile is given up at some time.
+    patience: Duration,
     trigger: Trigger,
 }
 
@@ -89,16 +91,24 @@ impl Keeper {
         settings: VaultSettings,
         service_account: (String, String),
         trigger: Trigger,
+        limits: Limits,
     ) -> Self {
         Self {
             vault,
             settings,
             service_account,
             known: Mutex::default(),
-            mounts_seen: AtomicBool::new(false),
-            copying: Mutex::default(),
+            mounts_seen: Mutex::default(),
+            copying: Arc::default(),
+            turns: Turns::new((limits.concurrency / 2).max(1), trigger.clone()),
+            patience: limits.timeout / 3,
             trigger,
         }
+    }
+
+    /// One reconcile of this environment.
+    pub fn visit(&self, key: &ObjectKey) -> Visit {
+        Visit::new(&self.turns, key)
     }
 
     /// What is known of an environment.
@@ -118,51 +128,78 @@ impl Keeper {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Looks at the environment's place. A secret that cannot be looked at keeps no other one from that.
     async fn look(
         &self,
+        key: &ObjectKey,
         place: &Place,
         query: Query,
-        before: Option<&Found>,
-        partly: &mut Option<Partly>,
+        known: &mut Known,
         asked: Option<&str>,
     ) -> Result<Found, VaultError> {
-        if !self.mounts_seen.load(Ordering::Relaxed) {
-            self.vault.look_for_kv(&self.settings.mount).await?;
-            self.vault.look_for_kubernetes(&self.settings.auth_path).await?;
-            self.mounts_seen.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        if self.mounts_seen().is_none() {
+            self.look_for_mounts().await?;
         }
-        let (policy, role) = match before.filter(|_| query.secrets_only) {
-            Some(before) => (before.policy, before.role),
-            None => self.access(place).await?,
-        };
-        let goes_on = |partly: &Partly| partly.began.elapsed() < PARTLY && partly.requested.as_deref() == asked;
-        let mut looked = partly.take().filter(goes_on).unwrap_or_else(|| Partly {
-            began: Instant::now(),
-            requested: asked.map(str::to_owned),
-            secrets: BTreeMap::new(),
-        });
-        let paths: Vec<_> = query.paths.into_iter().filter(|path| !looked.secrets.contains_key(path)).collect();
+        let goes_on = |partly: &Partly| partly.at.elapsed() < PARTLY && partly.requested.as_deref() == asked;
+        let mut look = known.partly.take().filter(goes_on).map(|partly| partly.look).unwrap_or_default();
+        if look.access.is_none() && (known.found.is_none() || !query.secrets_only) {
+            look.access = Some(self.access(place).await?);
+        }
+        let left = query.paths.iter().filter(|path| !look.secrets.contains_key(*path)).cloned().collect();
+        if let Err(error) = self.look_at_secrets(key, left, began, known, &mut look).await {
+            // Those that failed are tried again.
+            let look = Look { unread: BTreeSet::new(), trouble: None, ..look };
+            known.partly = Some(Partly { at: Instant::now(), requested: asked.map(str::to_owned), look });
+            return Err(error);
+        }
+        // As if nothing was ever there: perhaps the mount is gone.
+        let long_ago = self.mounts_seen().is_none_or(|at| at.elapsed() > MOUNTS);
+        if long_ago && !look.secrets.is_empty() && look.secrets.values().all(Option::is_none) {
+            self.look_for_mounts().await?;
+        }
+        // What was looked at slowly is not old already.
+        let requested = asked.map(str::to_owned);
+        Ok(Found::new(query, look, requested, known.found.as_deref(), Timestamp::now()))
+    }
+
+    async fn look_at_secrets(
+        &self,
+        key: &ObjectKey,
+        paths: Vec<String>,
+        began: Instant,
+        known: &mut Known,
+        look: &mut Look,
+    ) -> Result<(), VaultError> {
         let mut looks = stream::iter(paths)
-            .map(|path| async move { self.vault.subkeys(&self.settings.mount, &path).await.map(|keys| (path, keys)) })
+            .map(|path| async move { (self.vault.subkeys(&self.settings.mount, &path).await, path) })
             .buffer_unordered(AT_A_TIME);
-        while let Some(look) = looks.next().await {
-            match look {
-                Ok((path, keys)) => drop(looked.secrets.insert(path, keys)),
+        while let Some((found, path)) = looks.next().await {
+            match found {
+                Ok(keys) => drop(look.secrets.insert(path, keys)),
+                Err(error @ (VaultError::Down { .. } | VaultError::Throttled)) => return Err(error),
                 Err(error) => {
-                    *partly = Some(looked);
-                    return Err(error);
+                    let what = format!("look at the secret {path}");
+                    look.trouble.get_or_insert_with(|| self.trouble(key, &what, &error, known.failing_since()));
+                    look.unread.insert(path);
                 }
             }
+            if began.elapsed() > self.patience {
+                return Err(VaultError::Late(self.patience));
+            }
         }
-        drop(looks);
-        let mut secrets =
-            before.filter(|_| query.secrets_only).map(|before| before.secrets.clone()).unwrap_or_default();
-        secrets.extend(looked.secrets);
-        // What was looked at slowly is not old already.
-        let now = Timestamp::now();
-        let at = before.filter(|_| query.secrets_only).map_or(now, |before| before.at);
-        let (config, references, requested) = (query.config, query.references, asked.map(str::to_owned));
-        Ok(Found { at, looked: now, requested, config, references, policy, role, secrets })
+        Ok(())
+    }
+
+    async fn look_for_mounts(&self) -> Result<(), VaultError> {
+        self.vault.look_for_kv(&self.settings.mount).await?;
+        self.vault.look_for_kubernetes(&self.settings.auth_path).await?;
+        *self.mounts_seen() = Some(Instant::now());
+        Ok(())
+    }
+
+    fn mounts_seen(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.mounts_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The digests of policy and role.
@@ -181,7 +218,7 @@ impl Keeper {
 
     async fn change(&self, place: &Place, change: &Change, known: &mut Known) -> Result<(), VaultError> {
         let name = place.role();
-        let found = known.found.as_deref().cloned();
+        let mut made = None;
         match change {
             Change::Policy { text, expires } => {
                 let mut body = json!({"policy": text});
@@ -189,20 +226,12 @@ impl Keeper {
                     body["expiration"] = json!(expires.to_string());
                 }
                 self.vault.write(&policy_path(&name), &body).await?;
-                known.found = found.map(|found| Arc::new(Found { policy: Some(Digest::of(text.as_bytes())), ..found }));
             }
-            Change::Role(role) => {
-                self.vault.write(&self.role_path(&name), role).await?;
-                known.found = found.map(|found| Arc::new(Found { role: Some(role_digest(role, role)), ..found }));
-            }
+            Change::Role(role) => self.vault.write(&self.role_path(&name), role).await?,
             Change::Make { path, generate, copy, from } => {
                 self.make(place, path, generate, copy, from.as_deref()).await?;
                 // Somebody may have been faster. What is there now is what counts.
-                let keys = self.vault.subkeys(&self.settings.mount, path).await?;
-                known.found = found.map(|mut found| {
-                    found.secrets.insert(path.clone(), keys);
-                    Arc::new(found)
-                });
+                made = self.vault.subkeys(&self.settings.mount, path).await?;
             }
             Change::RemoveRole => {
                 // What a copy that failed may have left.
@@ -225,6 +254,7 @@ impl Keeper {
                 known.gone.secrets = true;
             }
         }
+        known.found = known.found.take().map(|found| Arc::new(Arc::unwrap_or_clone(found).after(change, made)));
         Ok(())
     }
 
@@ -237,16 +267,14 @@ impl Keeper {
         copy: &BTreeSet<String>,
         from: Option<&str>,
     ) -> Result<(), VaultError> {
-        let mut values: Vec<(String, SecretJson)> = vec![];
-        for key in generate {
-            let new = self.vault.generate(&self.settings.password_policy).await?;
-            values.push((key.clone(), SecretJson::text(&new)));
-        }
+        let new = |key: String| async {
+            let value = self.vault.generate(&self.settings.password_policy).await?;
+            Ok((key, SecretJson::text(&value)))
+        };
+        let mut values: Vec<(String, SecretJson)> =
+            stream::iter(generate.iter().cloned()).map(new).buffer_unordered(AT_A_TIME).try_collect().await?;
         if let Some(from) = from.filter(|_| !copy.is_empty()) {
-            let operator = (self.service_account.0.as_str(), self.service_account.1.as_str());
-            let login = CopyLogin::new(&self.settings, place, from, operator);
-            let _copying = Copying::begin(self, &login.name);
-            values.extend(self.vault.values(&self.settings, &login, from, copy).await?);
+            values.extend(self.copied(place, from, copy).await?);
             // One that is gone by now: a secret that lacks it could not be mended.
             if !copy.iter().all(|key| values.iter().any(|(found, _)| found == key)) {
                 return Err(VaultError::Invalid(404));
@@ -263,6 +291,25 @@ impl Keeper {
             }
             made => made,
         }
+    }
+
+    /// These values of another secret. Not given up half-way, so that the login with which they are read ends with it.
+    async fn copied(
+        &self,
+        place: &Place,
+        from: &str,
+        keys: &BTreeSet<String>,
+    ) -> Result<Vec<(String, SecretJson)>, VaultError> {
+        let operator = (self.service_account.0.as_str(), self.service_account.1.as_str());
+        let login = CopyLogin::new(&self.settings, place, from, operator);
+        let copying = Copying::begin(&self.copying, &login.name);
+        let (vault, settings) = (self.vault.clone(), self.settings.clone());
+        let (from, keys) = (from.to_owned(), keys.clone());
+        let read = tokio::spawn(async move {
+            let _copying = copying;
+            vault.values(&settings, &login, &from, &keys).await
+        });
+        read.await.unwrap_or_else(|_| Err(VaultError::Unreachable("the operator's own work ended early".to_owned())))
     }
 
     /// All versions of all secrets below a prefix.
@@ -298,18 +345,25 @@ impl Keeper {
 }
 
 /// A login that is in use for as long as this value lives.
-struct Copying<'a>(&'a Keeper, &'a str);
+struct Copying(Arc<Mutex<BTreeSet<String>>>, String);
 
-impl<'a> Copying<'a> {
-    fn begin(keeper: &'a Keeper, login: &'a str) -> Self {
-        keeper.copying().insert(login.to_owned());
-        Self(keeper, login)
+impl Copying {
+    fn begin(all: &Arc<Mutex<BTreeSet<String>>>, login: &str) -> Self {
+        all.lock().unwrap_or_else(PoisonError::into_inner).insert(login.to_owned());
+        Self(all.clone(), login.to_owned())
     }
 }
 
-impl Drop for Copying<'_> {
+impl Drop for Copying {
     fn drop(&mut self) {
-        self.0.copying().remove(self.1);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+impl Known {
+    /// Since when Vault has not done what it was asked for this environment.
+    fn failing_since(&mut self) -> Timestamp {
+        *self.failing.get_or_insert_with(Timestamp::now)
     }
 }
 
@@ -332,7 +386,13 @@ impl EnvironmentController {
             }),
             _ => None,
         };
-        VaultView { found: live.vault.found.as_deref(), gone: live.vault.gone, trouble: live.trouble.as_ref(), base }
+        VaultView {
+            found: live.vault.found.as_deref(),
+            gone: live.vault.gone,
+            trouble: live.trouble.as_ref(),
+            in_line: live.visit.as_ref().is_some_and(|visit| visit.in_line),
+            base,
+        }
     }
 
     pub(super) async fn look_into_vault(
@@ -344,11 +404,10 @@ impl EnvironmentController {
     ) {
         let Some(keeper) = &self.vault else { return };
         let place = place(key, environment);
-        let Known { found, partly, failing, .. } = &mut live.vault;
-        match keeper.look(&place, query, found.as_deref(), partly, look_requested(environment)).await {
-            Ok(new) => (*found, *failing) = (Some(Arc::new(new)), None),
+        match keeper.look(key, &place, query, &mut live.vault, look_requested(environment)).await {
+            Ok(found) => live.vault.found = Some(Arc::new(found)),
             Err(error) => {
-                let since = *failing.get_or_insert_with(Timestamp::now);
+                let since = live.vault.failing_since();
                 live.trouble = Some(keeper.trouble(key, "look at the environment's place", &error, since));
             }
         }
@@ -359,27 +418,40 @@ impl EnvironmentController {
         &self,
         key: &ObjectKey,
         environment: &PlatformEnvironment,
-        actions: &[Action],
+        changes: &[Change],
         live: &mut Live,
     ) {
         let Some(keeper) = &self.vault else { return };
-        let place = place(key, environment);
-        for action in actions {
-            let Action::Vault(change) = action else { continue };
-            let Err(error) = keeper.change(&place, change, &mut live.vault).await else { continue };
-            let since = *live.vault.failing.get_or_insert_with(Timestamp::now);
-            let trouble = keeper.trouble(key, &change.to_string(), &error, since);
-            let only_here = trouble.refused && !trouble.down;
-            live.trouble.get_or_insert(trouble);
+        let (place, began) = (place(key, environment), Instant::now());
+        for change in changes {
+            let done = if began.elapsed() > keeper.patience {
+                Err(VaultError::Late(keeper.patience))
+            } else {
+                keeper.change(&place, change, &mut live.vault).await
+            };
+            let Err(error) = done else { continue };
+            let since = live.vault.failing_since();
+            live.trouble.get_or_insert_with(|| keeper.trouble(key, &change.to_string(), &error, since));
             // One secret that cannot be made keeps no other one from being made.
-            if !only_here {
+            if matches!(error, VaultError::Down { .. } | VaultError::Throttled | VaultError::Late(_)) {
                 break;
             }
         }
-        if live.trouble.is_none() {
-            live.vault.failing = None;
-        }
         keeper.remember(key, &place.uid, &live.vault);
+    }
+
+    /// What failed before fails no more.
+    pub(super) fn all_is_well(&self, key: &ObjectKey, live: &mut Live) {
+        let found_trouble = live.vault.found.as_ref().is_some_and(|found| found.trouble.is_some());
+        let in_line = live.visit.as_ref().is_some_and(|visit| visit.in_line);
+        if live.trouble.is_none()
+            && !found_trouble
+            && !in_line
+            && live.vault.failing.take().is_some()
+            && let Some(keeper) = &self.vault
+        {
+            keeper.remember(key, &live.uid, &live.vault);
+        }
     }
 
     pub(super) fn forget(&self, key: &ObjectKey) {

@@ -16,7 +16,7 @@ use kube::{Api, Client, core::DeserializeGuard};
 
 use self::{
     act::{Acted, Executor, Subject},
-    keeper::{Keeper, Known},
+    keeper::{Keeper, Known, Visit},
     reports::Reports,
     waking::{Thing, base_of, subscribe, upstream_of},
 };
@@ -78,12 +78,22 @@ pub struct EnvironmentController {
 /// What a reconcile carries from step to step: what it learned from live reads, and what it worked out.
 #[derive(Default)]
 struct Live {
+    /// Of the environment that it is about: what was learned of another one of the same name says nothing.
+    uid: String,
     revisions: BTreeMap<String, Option<EnvironmentRevision>>,
     namespace: Option<NamespaceReport>,
     acted: Acted,
     vault: Known,
+    visit: Option<Visit>,
     trouble: Option<Trouble>,
     memo: Memo,
+}
+
+impl Live {
+    /// Whether it is this environment's turn at Vault, which it has until the reconcile ends. If not, it is called when it is.
+    fn may_go_to_vault(&mut self) -> bool {
+        self.visit.as_mut().is_some_and(Visit::may_go)
+    }
 }
 
 impl EnvironmentController {
@@ -112,8 +122,11 @@ impl EnvironmentController {
                 self.forget(key);
                 return Ok(Next::AwaitChange);
             };
-            if let (Some(vault), 0) = (&self.vault, steps) {
-                live.vault = vault.known(key, environment.metadata.uid.as_deref().unwrap_or_default());
+            let uid = environment.metadata.uid.as_deref().unwrap_or_default();
+            if live.uid != uid {
+                let vault = self.vault.as_ref().map(|vault| vault.known(key, uid)).unwrap_or_default();
+                let visit = live.visit.take().or_else(|| Some(self.vault.as_ref()?.visit(key)));
+                live = Live { uid: uid.to_owned(), vault, visit, ..Live::default() };
             }
             let generation = environment.metadata.generation;
             let edited = *began_with.get_or_insert(generation) != generation;
@@ -124,25 +137,24 @@ impl EnvironmentController {
             let snapshot = self.observe(key, &environment, &live, now);
             let step =
                 if steps < MOST_STEPS { plan(&snapshot) } else { Step::Rest(Box::new(restless(&snapshot, steps))) };
+            drop(snapshot);
             match step {
                 Step::Read(read) => {
-                    drop(snapshot);
-                    match read {
-                        Read::Vault(query) => self.look_into_vault(key, &environment, *query, &mut live).await,
-                        read => self.read(key, &environment, &read, &mut live).await?,
-                    }
+                    self.read(key, &environment, &read, &mut live).await?;
                 }
-                Step::Act(actions) if matches!(actions.first(), Some(Action::Vault(_))) => {
-                    drop(snapshot);
-                    self.change_vault(key, &environment, &actions, &mut live).await;
+                Step::LookIntoVault(_) | Step::ChangeVault(_) if !live.may_go_to_vault() => {}
+                Step::LookIntoVault(query) => {
+                    self.look_into_vault(key, &environment, *query, &mut live).await;
+                }
+                Step::ChangeVault(changes) => {
+                    self.change_vault(key, &environment, &changes, &mut live).await;
                 }
                 Step::Act(actions) => {
-                    drop(snapshot);
                     live.acted = self.act(key, &environment, &actions).await?;
                     live.namespace = None;
                 }
                 Step::Rest(rest) => {
-                    drop(snapshot);
+                    self.all_is_well(key, &mut live);
                     return self.report(key, &environment, *rest, now).await;
                 }
             }
@@ -261,8 +273,6 @@ impl EnvironmentController {
         let client = self.executor.client().clone();
         let environment_uid = environment.metadata.uid.as_deref().unwrap_or_default();
         match read {
-            // Asked elsewhere: what goes wrong there stops nothing else.
-            Read::Vault(_) => {}
             Read::Revision(name) => {
                 let api: Api<EnvironmentRevision> = Api::namespaced(client, &key.namespace);
                 let action = format!("read EnvironmentRevision {}/{name}", key.namespace);

@@ -89,7 +89,7 @@ impl Trigger {
         self.queue().last_progress = Some(now());
     }
 
-    pub(super) fn pop(&self) -> Option<ObjectKey> {
+    pub(in crate::controller) fn pop(&self) -> Option<ObjectKey> {
         self.queue().keys.pop(now())
     }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{
-        Digest, EnvironmentRevisionSpec, FINALIZER, PlatformEnvironmentStatus, Promotion, Release, RevisionNumber,
+        EnvironmentRevisionSpec, FINALIZER, PlatformEnvironmentStatus, Promotion, Release, RevisionNumber,
         condition::{self, Reason},
         revision::DeploymentOutcome,
     },
@@ -28,7 +28,7 @@ use crate::{
         promotion::auto,
         revision::{outcome, retention},
         uid::Uid,
-        vault::{self, secrets::Reference},
+        vault::{Change, Query},
     },
 };
 
@@ -39,6 +39,10 @@ pub enum Step {
     Read(Read),
     /// Do all of this, at once, and ask again.
     Act(Vec<Action>),
+    /// Look into Vault and ask again.
+    LookIntoVault(Box<Query>),
+    /// Change all of this in Vault, one after the other, and ask again.
+    ChangeVault(Vec<Change>),
     /// Nothing is left to do for now: report, and sleep until something changes.
     Rest(Box<Rest>),
 }
@@ -50,21 +54,6 @@ pub enum Read {
     Revision(String),
     /// What the environment's namespace says about its deletion.
     Namespace,
-    /// What there is of the environment's place in Vault.
-    Vault(Box<Query>),
-}
-
-/// What is asked of Vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
-    /// The configuration that it is asked for.
-    pub config: Digest,
-    /// What its variables refer to.
-    pub references: Vec<Reference>,
-    /// The paths of secrets to look at, below the mount.
-    pub paths: BTreeSet<String>,
-    /// Whether only secrets are looked at; policy and role are taken as they were found last.
-    pub secrets_only: bool,
 }
 
 /// One write.
@@ -92,8 +81,6 @@ pub enum Action {
     RecordOutcome(RevisionNumber, DeploymentOutcome),
     /// A promotion is due by itself.
     CreatePromotion(Box<Promotion>),
-    /// Change something in Vault.
-    Vault(vault::Change),
 }
 
 /// As it follows "it still wants to".
@@ -102,14 +89,16 @@ impl fmt::Display for Step {
         match self {
             Self::Read(Read::Revision(name)) => write!(f, "read EnvironmentRevision {name}"),
             Self::Read(Read::Namespace) => f.write_str("read the namespace"),
-            Self::Read(Read::Vault(_)) => f.write_str("look into Vault"),
-            Self::Act(actions) => {
-                let all: Vec<String> = actions.iter().map(ToString::to_string).collect();
-                f.write_str(&all.join(", "))
-            }
+            Self::Act(actions) => f.write_str(&listed(actions)),
+            Self::LookIntoVault(_) => f.write_str("look into Vault"),
+            Self::ChangeVault(changes) => f.write_str(&listed(changes)),
             Self::Rest(_) => f.write_str("rest"),
         }
     }
+}
+
+fn listed(all: &[impl fmt::Display]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Action {
@@ -126,7 +115,6 @@ impl fmt::Display for Action {
             Self::PruneRevisions(numbers) => write!(f, "delete {} old revisions", numbers.len()),
             Self::RecordOutcome(number, _) => write!(f, "write down how the deployment of revision {number} went"),
             Self::CreatePromotion(promotion) => write!(f, "create promotion to {}", promotion.spec.target),
-            Self::Vault(change) => write!(f, "{change}"),
         }
     }
 }

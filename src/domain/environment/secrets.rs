@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     children::{ChildKind, Owner},
     naming,
-    plan::{Action, Hold, Query, Read, Step, Work, deletions, repairs},
+    plan::{Action, Hold, Read, Step, Work, deletions, repairs},
     release, secret_objects,
     snapshot::{Child, Snapshot, VaultView},
     status::Findings,
@@ -20,7 +20,7 @@ use crate::{
         condition::{self, Condition, Reason},
     },
     domain::vault::{
-        Change, Found, Place, SecretsOperator, Trouble, VaultSettings, role_digest,
+        Change, Found, Place, Query, SecretsOperator, Trouble, VaultSettings, role_digest,
         secrets::{Reference, Rules, Secrets, references},
     },
 };
@@ -58,6 +58,7 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     let keeping = Keeping { snapshot, owner, settings, rules };
     match view.trouble {
         Some(trouble) => keeping.in_trouble(trouble, known, &references, findings),
+        None if view.in_line => keeping.wait(&references),
         None => keeping.go_on(known, latest.config_digest, references, findings),
     }
 }
@@ -97,17 +98,17 @@ impl Keeping<'_> {
         references: Vec<Reference>,
         findings: &mut Findings,
     ) -> Result<Option<Step>, Hold> {
-        let read = |query| Ok(Some(Step::Read(Read::Vault(Box::new(query)))));
+        let look = |query| Ok(Some(Step::LookIntoVault(Box::new(query))));
         let found = match self.usable(known) {
-            Look::At(found) => found,
-            Look::Again(query) => return read(query),
-            Look::Anew => return read(self.query(config, references)),
+            Usable::Yes(found) => found,
+            Usable::ButForSecrets(query) => return look(query),
+            Usable::No => return look(self.query(config, references)),
         };
         let secrets = self.rules.compare(found);
         findings.secrets_intact = Some(false);
         let changes = self.changes(found, &secrets);
         if !changes.is_empty() {
-            return Ok(Some(Step::Act(changes.into_iter().map(Action::Vault).collect())));
+            return Ok(Some(Step::ChangeVault(changes)));
         }
         let work = self.bring(&secrets);
         let objects_are_done = work.is_done();
@@ -116,6 +117,9 @@ impl Keeping<'_> {
         if let Some(step) = work.step()? {
             return Ok(Some(step));
         }
+        if let (Some(trouble), None) = (&found.trouble, &secrets.forbidden) {
+            return self.say(trouble, &found.references, findings);
+        }
         if let Some(hold) = shortcoming(self.settings, &secrets) {
             return Err(hold);
         }
@@ -123,7 +127,17 @@ impl Keeping<'_> {
         Ok(None)
     }
 
-    /// An environment that had all its secrets keeps its last good state: nobody takes anything from it while Vault is away.
+    /// While others are at Vault, and this environment stands in line. What was said of its secrets stays said.
+    fn wait(&self, references: &[Reference]) -> Result<Option<Step>, Hold> {
+        if self.was_well(references) {
+            return Ok(None);
+        }
+        let said = last_said(self.snapshot).map(|said| said.message.clone());
+        let message = said.unwrap_or_else(|| "Others are at Vault; the environment's turn comes soon".to_owned());
+        Err(Hold::waiting(Reason::Progressing, condition::READY, message))
+    }
+
+    /// While Vault does nothing for this environment.
     fn in_trouble(
         &self,
         trouble: &Trouble,
@@ -144,14 +158,24 @@ impl Keeping<'_> {
             }
             findings.secrets = Some(self.listed(secrets.status));
         }
+        self.say(trouble, references, findings)
+    }
+
+    /// An environment that had all its secrets keeps its last good state: nobody takes anything from it while Vault is away.
+    fn say(&self, trouble: &Trouble, references: &[Reference], findings: &mut Findings) -> Result<Option<Step>, Hold> {
         let (reason, retry) = (trouble.reason(), trouble.passes());
-        let was_well = last_said(self.snapshot).is_some_and(|said| said.status != ConditionStatus::False);
-        if was_well && self.rules.were_ready(references) {
+        if self.was_well(references) {
             findings.retry = retry;
             findings.secrets_unknown = Some((reason, trouble.message.clone()));
             return Ok(None);
         }
         Err(Hold { retry, ..Hold::waiting(reason, condition::SECRETS_READY, trouble.message.clone()) })
+    }
+
+    /// Whether the environment had all that it needs. One from before Vault was used needs nothing if it has no secrets.
+    fn was_well(&self, references: &[Reference]) -> bool {
+        let said = last_said(self.snapshot).map(|said| said.status != ConditionStatus::False);
+        said.unwrap_or_else(|| references.is_empty() && is_ready(self.snapshot)) && self.rules.were_ready(references)
     }
 
     /// What is to be done so that what is there is brought, and nothing else.
@@ -174,23 +198,24 @@ impl Keeping<'_> {
     }
 
     /// What is known of Vault, and whether that will do.
-    fn usable<'f>(&self, known: Option<&'f Found>) -> Look<'f> {
+    fn usable<'f>(&self, known: Option<&'f Found>) -> Usable<'f> {
         let requested = look_requested(self.snapshot.environment);
-        let Some(found) = known.filter(|found| found.requested.as_deref() == requested) else { return Look::Anew };
+        let Some(found) = known.filter(|found| found.requested.as_deref() == requested) else { return Usable::No };
         let status = self.rules.compare(found).status;
         if self.snapshot.now < self.next_look(found, &status) {
-            return Look::At(found);
+            return Usable::Yes(found);
         }
         if self.snapshot.now >= self.next_check(found) {
-            return Look::Anew;
+            return Usable::No;
         }
         // What is missing may have come, and so may what it is made of.
         let is_missing = |reference: &&Reference| {
             status.iter().any(|secret| secret.name == reference.name && secret.state != SecretState::Ready)
         };
         let missing: Vec<Reference> = found.references.iter().filter(is_missing).cloned().collect();
+        let paths = self.rules.paths(&missing).into_iter().chain(found.unread.iter().cloned()).collect();
         let query = self.query(found.config, found.references.clone());
-        Look::Again(Query { paths: self.rules.paths(&missing), secrets_only: true, ..query })
+        Usable::ButForSecrets(Query { paths, secrets_only: true, ..query })
     }
 
     fn query(&self, config: Digest, references: Vec<Reference>) -> Query {
@@ -204,7 +229,11 @@ impl Keeping<'_> {
     }
 
     fn next_look(&self, found: &Found, secrets: &[SecretStatus]) -> Timestamp {
+        let again = found.trouble.as_ref().and_then(|trouble| trouble.again(found.looked));
         let check = self.next_check(found);
+        if let Some(again) = again {
+            return check.min(again);
+        }
         if secrets.iter().all(|secret| secret.state == SecretState::Ready) {
             return check;
         }
@@ -231,14 +260,14 @@ impl Keeping<'_> {
     }
 }
 
-/// What is known of Vault, and whether that will do.
-enum Look<'a> {
+/// Whether what is known of Vault will do.
+enum Usable<'a> {
     /// It will.
-    At(&'a Found),
-    /// Only for secrets that were missing.
-    Again(Query),
-    /// For everything.
-    Anew,
+    Yes(&'a Found),
+    /// These secrets were missing, or could not be looked at.
+    ButForSecrets(Query),
+    /// It is too old, or about something else.
+    No,
 }
 
 /// Whether it was last said that what `baseFrom` says about secrets is not allowed.
@@ -248,8 +277,16 @@ fn says_invalid(snapshot: &Snapshot<'_>) -> bool {
 
 /// What was last said of the secrets.
 fn last_said<'a>(snapshot: &'a Snapshot<'_>) -> Option<&'a Condition> {
+    said_of(snapshot, condition::SECRETS_READY)
+}
+
+fn is_ready(snapshot: &Snapshot<'_>) -> bool {
+    said_of(snapshot, condition::READY).is_some_and(|said| said.status == ConditionStatus::True)
+}
+
+fn said_of<'a>(snapshot: &'a Snapshot<'_>, name: &str) -> Option<&'a Condition> {
     let conditions = snapshot.environment.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    conditions.iter().find(|condition| condition.r#type == condition::SECRETS_READY)
+    conditions.iter().find(|condition| condition.r#type == name)
 }
 
 /// The value of the annotation that somebody changes to have Vault looked at now.
@@ -281,7 +318,12 @@ pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
         return Err(Hold::waiting(Reason::VaultNotConfigured, condition::READY, message));
     }
     let (Some(_), Some(view)) = (snapshot.settings.vault.as_ref(), snapshot.vault.as_ref()) else { return Ok(None) };
-    let change = |change| Ok(Some(Step::Act(vec![Action::Vault(change)])));
+    if view.in_line {
+        let message =
+            "The environment goes when its place in Vault is gone. Others are at Vault; its turn comes soon".to_owned();
+        return Err(Hold::waiting(Reason::Terminating, condition::READY, message));
+    }
+    let change = |change| Ok(Some(Step::ChangeVault(vec![change])));
     if view.trouble.is_none() && !view.gone.role {
         return change(Change::RemoveRole);
     }

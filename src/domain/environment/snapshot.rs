@@ -122,6 +122,8 @@ pub struct VaultView<'a> {
     pub gone: Gone,
     /// What went wrong with the steps before this one.
     pub trouble: Option<&'a Trouble>,
+    /// So many others are at Vault that this environment stands in line. It is told when its turn comes.
+    pub in_line: bool,
     /// What the environment was cloned from, while that exists.
     pub base: Option<BaseSecrets>,
 }

@@ -5,20 +5,22 @@
 //! name. Every part is a DNS label: Vault matches the names in a role as patterns, and a policy's path may end in one. Policies are
 //! explicit text, never templates (CVE-2026-5006, CVE-2026-71543).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Digest, EnvironmentClass, SecretStrategy, VaultLocation, condition::Reason},
+    api::{Digest, EnvironmentClass, SecretStrategy, VaultLocation},
     domain::canonical,
 };
 
+mod found;
 pub mod secrets;
+mod trouble;
+
+pub use found::{Found, Look, Query};
+pub use trouble::Trouble;
 
 /// What everything of ours in Vault begins with: names of policies and roles (with a hyphen), paths (with a slash).
 pub const PREFIX: &str = "pf";
@@ -35,12 +37,6 @@ pub const TOKEN_ROLE: &str = "environment-manager-vault-token";
 /// For how long a token of an environment is good, in seconds, and how long it can be renewed.
 const TOKEN_TTL: u32 = 900;
 const TOKEN_MAX_TTL: u32 = 3600;
-
-/// After how long at the latest what failed in Vault is tried again.
-const PASSING: Duration = Duration::from_secs(20);
-
-/// The shortest and the longest time until what Vault refuses is tried again: half as long after the last time as it has lasted.
-const REFUSED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 
 /// How the operator uses Vault: the platform team's decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,27 +287,6 @@ pub fn role_digest(role: &Value, ours: &Value) -> Digest {
     canonical::digest(&Value::Object(fields))
 }
 
-/// What was found in Vault, when it was last asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// When all of it was.
-    pub at: Timestamp,
-    /// When secrets were last looked for that were missing.
-    pub looked: Timestamp,
-    /// What asked for it: the value of the annotation that somebody changes to have Vault looked at.
-    pub requested: Option<String>,
-    /// For which configuration.
-    pub config: Digest,
-    /// What its variables refer to.
-    pub references: Vec<secrets::Reference>,
-    /// The digest of the policy's text, if there is one.
-    pub policy: Option<Digest>,
-    /// The [`role_digest`] of the role, if there is one.
-    pub role: Option<Digest>,
-    /// The keys of the secrets that were looked at, by path below the mount; none where there is no secret.
-    pub secrets: BTreeMap<String, Option<BTreeSet<String>>>,
-}
-
 /// What is gone already of the place of an environment that is being deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gone {
@@ -365,42 +340,6 @@ impl std::fmt::Display for Change {
             Self::RemovePolicy => f.write_str("remove the policy in Vault"),
             Self::RemoveSecrets => f.write_str("remove the secrets in Vault"),
         }
-    }
-}
-
-/// What went wrong in Vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// Vault as a whole does not answer. It is asked now and then by one for all, and everybody is told when it is back.
-    pub down: bool,
-    /// Vault refuses; only a person can mend it.
-    pub refused: bool,
-    /// A sentence for people, with the remedy. The same trouble has the same one.
-    pub message: String,
-    /// Since when it has lasted for this environment.
-    pub since: Timestamp,
-}
-
-impl Trouble {
-    /// One word for it.
-    #[must_use]
-    pub fn reason(&self) -> Reason {
-        if self.refused { Reason::VaultRefused } else { Reason::VaultUnavailable }
-    }
-
-    /// Whether it may be over any moment.
-    #[must_use]
-    pub fn passes(&self) -> bool {
-        !self.down && !self.refused
-    }
-
-    /// When it is tried again at the latest. What only a person can mend is tried ever more rarely; `None` if somebody tells when it is
-    /// over.
-    #[must_use]
-    pub fn again(&self, now: Timestamp) -> Option<Timestamp> {
-        let lasted = Duration::try_from(now.duration_since(self.since)).unwrap_or_default();
-        let pause = if self.refused { (lasted / 2).clamp(REFUSED.0, REFUSED.1) } else { PASSING };
-        (!self.down).then(|| now.checked_add(pause).unwrap_or(Timestamp::MAX))
     }
 }
 

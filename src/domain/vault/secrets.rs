@@ -286,12 +286,15 @@ impl Rules<'_> {
         let refused = strategy.and_then(|strategy| self.refused(&reference.name, strategy));
         let path = self.path(reference, strategy);
         let secret = found.secrets.get(&path).and_then(Option::as_ref);
+        let is_unread = found.unread.contains(&path);
         let state = match self.said_of(reference, &path) {
+            // Nothing is known beyond what was said.
+            said if is_unread => said.unwrap_or(SecretState::Missing),
             _ if refused.is_none() && secret.is_some_and(|keys| keys.contains(&reference.key)) => SecretState::Ready,
             Some(said) if said.was_there() => SecretState::Lost,
             _ => SecretState::Missing,
         };
-        let may_be_made = secret.is_none() && !self.was_there(&path);
+        let may_be_made = secret.is_none() && !is_unread && !self.was_there(&path);
         Judged { reference, strategy, refused, path, state, may_be_made }
     }
 
@@ -305,7 +308,8 @@ impl Rules<'_> {
         let (mut generate, mut copy) = (of(SecretStrategy::Regenerate), of(SecretStrategy::Copy));
         let from = self.base.map(|base| base.place.path(path));
         let base = from.as_ref().and_then(|from| found.secrets.get(from)?.clone()).unwrap_or_default();
-        if !copy.is_subset(&base) {
+        let is_unread = from.as_ref().is_some_and(|from| found.unread.contains(from));
+        if is_unread || !copy.is_subset(&base) {
             // There is nothing to copy yet.
             return None;
         }

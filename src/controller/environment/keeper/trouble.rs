@@ -51,6 +51,7 @@ fn remedy(error: &VaultError) -> String {
         VaultError::TooLarge => "A secret there has too much in it: make it smaller".to_owned(),
         VaultError::TooDeep(_) => "Remove what lies that deep by hand".to_owned(),
         VaultError::Invalid(_) => "See to it that the KV mount (version 2), the Kubernetes auth mount and the password policy exist".to_owned(),
+        VaultError::Late(_) => "It goes on where it was".to_owned(),
         _ => "It is tried again".to_owned(),
     }
 }

@@ -8,7 +8,8 @@ use crate::{
     domain::{
         environment::{secrets::look_requested, snapshot::VaultView},
         vault::{
-            Change, Found, Gone, Place, SecretsOperator, Trouble, VaultSettings, role_digest, secrets::BaseSecrets,
+            Change, Found, Gone, Look, Place, Query, SecretsOperator, Trouble, VaultSettings, role_digest,
+            secrets::BaseSecrets,
         },
     },
 };
@@ -27,13 +28,22 @@ pub(super) struct Vault {
     pub gone: Gone,
     pub trouble: Option<Trouble>,
     pub base: Option<BaseSecrets>,
+    /// The paths that nobody is shown.
+    pub unreadable: BTreeSet<String>,
+    pub in_line: bool,
     /// What is remembered between reconciles.
     pub found: Option<Found>,
 }
 
 impl Vault {
     pub fn view<'a>(&'a self, found: Option<&'a Found>) -> VaultView<'a> {
-        VaultView { found, gone: self.gone, trouble: self.trouble.as_ref(), base: self.base.clone() }
+        VaultView {
+            found,
+            gone: self.gone,
+            trouble: self.trouble.as_ref(),
+            in_line: self.in_line,
+            base: self.base.clone(),
+        }
     }
 
     pub fn look(
@@ -43,20 +53,17 @@ impl Vault {
         environment: &PlatformEnvironment,
         now: Timestamp,
     ) -> Found {
-        let look = |path: String| (path.clone(), self.secrets.get(&path).cloned());
-        let mut secrets =
-            before.filter(|_| query.secrets_only).map(|before| before.secrets.clone()).unwrap_or_default();
-        secrets.extend(query.paths.into_iter().map(look));
-        Found {
-            at: before.filter(|_| query.secrets_only).map_or(now, |before| before.at),
-            looked: now,
-            requested: look_requested(environment).map(str::to_owned),
-            config: query.config,
-            references: query.references,
-            policy: self.policy.as_ref().map(|text| Digest::of(text.as_bytes())),
-            role: self.role.as_ref().map(|role| role_digest(role, role)),
-            secrets,
-        }
+        let look = |path: &String| (path.clone(), self.secrets.get(path).cloned());
+        let role = self.role.as_ref().map(|role| role_digest(role, role));
+        let policy = self.policy.as_ref().map(|text| Digest::of(text.as_bytes()));
+        let unread: BTreeSet<String> = query.paths.intersection(&self.unreadable).cloned().collect();
+        let look = Look {
+            access: (!query.secrets_only).then_some((policy, role)),
+            secrets: query.paths.difference(&unread).map(look).collect(),
+            trouble: (!unread.is_empty()).then(|| trouble(false, true, "it does not show that")),
+            unread,
+        };
+        Found::new(query, look, look_requested(environment).map(str::to_owned), before, now)
     }
 
     pub fn change(&mut self, change: &Change) {
@@ -74,7 +81,9 @@ impl Vault {
                 self.gone.secrets = true;
             }
         }
-        self.found = None;
+        let keys = |path| self.secrets.get(path).cloned();
+        let made = if let Change::Make { path, .. } = change { keys(path) } else { None };
+        self.found = self.found.take().map(|found| found.after(change, made));
     }
 }
 

@@ -120,7 +120,7 @@ impl World {
                     read.insert(name, found);
                 }
                 Step::Read(Read::Namespace) => report = Some(NamespaceReport::default()),
-                Step::Read(Read::Vault(query)) => {
+                Step::LookIntoVault(query) => {
                     found = Some(self.vault.look(*query, found.as_ref(), environment, self.now));
                 }
                 step => return Some(step),
@@ -134,7 +134,6 @@ impl World {
             Action::Apply(intent, _) => format!("apply {}", intent.id),
             Action::Delete(id, _) => format!("delete {id}"),
             Action::CreateRevision(record) => format!("create revision {}", record.revision),
-            Action::Vault(change) => format!("vault: {change}"),
             other => format!("{other:?}"),
         });
         match action {
@@ -161,8 +160,12 @@ impl World {
                 let name = promotion.metadata.name.clone().unwrap();
                 self.auto.as_mut().unwrap().promotions.insert(name);
             }
-            Action::Vault(change) => self.vault.change(change),
         }
+    }
+
+    pub(super) fn change_vault(&mut self, change: &Change) {
+        self.journal.push(format!("vault: {change}"));
+        self.vault.change(change);
     }
 
     pub(super) fn apply(&mut self, intent: &Intent, difference: &Difference) {
@@ -216,13 +219,14 @@ impl World {
         for _ in 0..20 {
             match self.next()? {
                 Step::Act(actions) => actions.iter().for_each(|action| self.perform(action)),
+                Step::ChangeVault(changes) => changes.iter().for_each(|change| self.change_vault(change)),
                 Step::Rest(rest) => {
                     // The planner's field is not ours to write.
                     let deployment = self.environment().status.take().and_then(|status| status.deployment);
                     self.environment().status = Some(PlatformEnvironmentStatus { deployment, ..rest.status.clone() });
                     return Some(*rest);
                 }
-                Step::Read(_) => unreachable!("reads are granted"),
+                Step::Read(_) | Step::LookIntoVault(_) => unreachable!("reads are granted"),
             }
         }
         panic!("the plan does not come to rest: {:#?}", self.journal);

@@ -125,3 +125,108 @@ fn what_vault_refuses_is_tried_ever_more_rarely_and_what_fails_is_not() {
         }
     }
 }
+
+#[test]
+fn a_secret_that_cannot_be_looked_at_keeps_no_other_one_and_no_access_from_being_made() {
+    let mut world = clone_with(&json!({}), "Staging");
+    let mut hidden = Variable { name: "HIDDEN".to_owned(), ..api_key("k") };
+    hidden.vault.as_mut().unwrap().path = "hidden".to_owned();
+    world.environment().spec.config.variables.push(hidden);
+    let path = Place::of("pf-872", "staging", "u-env").path("hidden");
+    world.vault.unreadable.insert(path.clone());
+    let rest = world.settle().unwrap();
+    assert!(world.vault.policy.clone().unwrap().contains(&path) && world.vault.role.is_some());
+    assert!(world.vault.secrets.contains_key(&own_path()) && !world.vault.secrets.contains_key(&path));
+    let secrets = world.environment().status.clone().unwrap().secrets;
+    assert_eq!((secrets[0].state, secrets[1].state), (SecretState::Ready, SecretState::Missing));
+    assert_eq!(message(&world), "it does not show that");
+    assert_eq!(rest.wake, Some(START + Duration::from_secs(5)));
+    assert!(!rest.retry);
+
+    // What is remembered says the same until it is looked at again, and nothing but that is.
+    let mut query = query_of(&world);
+    query.paths.insert(path.clone());
+    world.vault.found = Some(world.vault.look(query, None, world.environment.as_ref().unwrap(), world.now));
+    world.settle();
+    assert_eq!(message(&world), "it does not show that");
+    world.vault.unreadable.clear();
+    world.vault.secrets.insert(path, ["k".to_owned()].into());
+    world.now = rest.wake.unwrap();
+    world.settle();
+    assert_ready(&world);
+}
+
+#[test]
+fn a_base_that_cannot_be_looked_at_is_waited_for_and_not_taken_for_empty() {
+    for strategy in ["Regenerate", "Copy"] {
+        let mut world = clone_with(&json!({"secrets": strategy}), "Staging");
+        world.settings.vault.as_mut().unwrap().allow_copy = true;
+        let base = world.vault.base.clone().unwrap().place.path("payments");
+        world.vault.unreadable.insert(base);
+        world.settle();
+        assert!(!world.vault.secrets.contains_key(&own_path()), "it would lack keys for good");
+        assert_eq!(message(&world), "it does not show that");
+        world.vault.unreadable.clear();
+        world.settle();
+        assert_ready(&world);
+    }
+}
+
+#[test]
+fn an_environment_that_had_all_keeps_its_state_while_a_secret_cannot_be_looked_at() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    world.vault.unreadable.insert(own_path());
+    world.settle();
+    assert_ready(&world);
+    assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::Unknown));
+    assert_eq!(world.environment().status.as_ref().unwrap().secrets[0].state, SecretState::Ready);
+}
+
+#[test]
+fn who_stands_in_line_says_what_it_said_and_goes_on_with_everything_else() {
+    let mut well = clone_with(&json!({}), "Staging");
+    well.settle();
+    let before = well.environment().status.clone();
+    well.vault.in_line = true;
+    let rest = well.settle().unwrap();
+    assert_eq!((well.environment().status.clone(), rest.retry), (before, false));
+
+    let mut new = clone_with(&json!({}), "Staging");
+    new.vault.in_line = true;
+    new.settle();
+    assert_eq!(new.condition(CONFIG_READY), Some(ConditionStatus::True), "its release does not wait");
+    assert_eq!(new.condition(READY), Some(ConditionStatus::False));
+    assert!(new.vault.policy.is_none() && message(&new).contains("turn comes soon"), "{}", message(&new));
+    new.delete();
+    new.settle();
+    assert!(new.children.keys().any(|id| id.kind == ChildKind::Namespace), "it waits at its end, too");
+    new.vault.in_line = false;
+    new.settle();
+    assert!(new.environment.is_none());
+
+    let mut missing = clone_with(&json!({"secretKeys": [{"name": "API_KEY", "strategy": "Placeholder"}]}), "Staging");
+    missing.settle();
+    let said = message(&missing);
+    missing.vault.in_line = true;
+    missing.settle();
+    assert_eq!(message(&missing), said);
+    assert_eq!(missing.condition(READY), Some(ConditionStatus::False));
+}
+
+#[test]
+fn a_vault_that_is_away_when_it_is_first_used_harms_nobody_who_has_no_secrets() {
+    let mut world = World::from_nothing();
+    world.settle();
+    world.settings.vault = Some(settings(SecretsOperator::None));
+    world.vault.trouble = Some(away());
+    world.settle();
+    assert_ready(&world);
+    assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::Unknown));
+    // A new one has its place in Vault before it is ready.
+    let mut new = World::from_nothing();
+    new.settings.vault = world.settings.vault.clone();
+    new.vault.trouble = Some(away());
+    new.settle();
+    assert_eq!(new.condition(READY), Some(ConditionStatus::False));
+}
