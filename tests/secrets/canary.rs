@@ -16,6 +16,18 @@ fn found(places: &[(String, Vec<u8>)], text: &str) -> Vec<String> {
     places.iter().filter(|(_, bytes)| has(bytes)).map(|(place, _)| place.clone()).collect()
 }
 
+/// What looks like a token of Vault: `s.` or `b.` and at least 24 letters and digits
+/// (<https://openbao.org/docs/concepts/tokens/#token-prefixes>).
+fn token_in(text: &str) -> Option<&str> {
+    let is_token = |word: &&str| {
+        let rest = word.strip_prefix("s.").or_else(|| word.strip_prefix("b."));
+        rest.is_some_and(|rest| {
+            rest.len() >= 24 && rest.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter))
+        })
+    };
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && !"._-".contains(letter)).find(is_token)
+}
+
 #[test]
 fn a_value_is_found_nowhere_but_in_vault_and_a_planted_one_is_found() {
     let helm = [
@@ -70,6 +82,12 @@ fn a_value_is_found_nowhere_but_in_vault_and_a_planted_one_is_found() {
     assert!(places.iter().any(|(place, _)| place == &world.cluster.audit_log().display().to_string()));
     for value in [CANARY, generated.as_str()] {
         assert_eq!(found(&places, value), Vec::<String>::new(), "a value is written down");
+    }
+    // Nor is a token of Vault, the operator's own or one with which it copied.
+    let root = format!("headers: {{\"x-vault-token\": \"{}\"}}", world.bao.root_token());
+    assert_eq!(token_in(&root), Some(world.bao.root_token()), "it would be found");
+    for (place, bytes) in places.iter().filter(|(place, _)| !place.contains("/etcd/")) {
+        assert_eq!(token_in(&String::from_utf8_lossy(bytes)), None, "a token is in {place}");
     }
     // The operator's own login is in the file that it is read from, and nowhere else.
     let signature = token.rsplit('.').next().unwrap();

@@ -93,6 +93,21 @@ impl World {
         self.bao.as_root().json(["kv", "get", "-mount=kv", path]).unwrap()["data"]["data"].clone()
     }
 
+    /// What is answered to a request whose path goes out letter by letter, as `bao` does not send it: the status, and the text.
+    pub fn asked(&self, token: &str, path: &str) -> (u16, String) {
+        let answer = async {
+            let mut config = kube::Config::new(self.bao.address().parse().unwrap());
+            (config.root_cert_file, config.root_cert) = (Some(self.bao.ca_file()), Some(vec![]));
+            let client = kube::Client::try_from(config).unwrap();
+            let request = http::Request::get(format!("/v1/{path}")).header("x-vault-token", token);
+            let answer = client.send(request.body(kube::client::Body::empty()).unwrap()).await.unwrap();
+            let status = answer.status().as_u16();
+            let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+            (status, String::from_utf8_lossy(&body).into_owned())
+        };
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(answer)
+    }
+
     /// Puts a secret of one key.
     pub fn put(&self, path: &str, key: &str, value: &str) {
         self.bao.as_root().run(["kv", "put", "-mount=kv", path, &format!("{key}={value}")]).unwrap();

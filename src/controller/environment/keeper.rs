@@ -19,7 +19,10 @@ use crate::{
     controller::run_loop::{Limits, Trigger},
     domain::{
         environment::{secrets::look_requested, snapshot::VaultView},
-        vault::{Change, CopyLogin, Found, Gone, Look, Place, Query, VaultSettings, role_digest, secrets::BaseSecrets},
+        vault::{
+            Change, CopyLogin, Found, Gone, Look, Place, Query, Trouble, VaultSettings, role_digest,
+            secrets::BaseSecrets,
+        },
     },
     kube_ext::key::ObjectKey,
     vault::{Vault, VaultError, value::SecretJson},
@@ -128,15 +131,33 @@ impl Keeper {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the environment's place. A secret that cannot be looked at keeps no other one from that.
+    /// Looks at the environment's place, and says what is in the way of that.
     async fn look(
         &self,
         key: &ObjectKey,
         place: &Place,
         query: Query,
-        known: &mut Known,
         asked: Option<&str>,
-    ) -> Result<Found, VaultError> {
+        known: &mut Known,
+    ) -> Option<Trouble> {
+        let looked = self.look_at(key, place, query, asked, known).await;
+        let trouble = looked.err().map(|error| {
+            let what = "look at the environment's place";
+            self.trouble(key, what, &error, known.failing_since())
+        });
+        self.remember(key, &place.uid, known);
+        trouble
+    }
+
+    /// A secret that cannot be looked at keeps no other one from that.
+    async fn look_at(
+        &self,
+        key: &ObjectKey,
+        place: &Place,
+        query: Query,
+        asked: Option<&str>,
+        known: &mut Known,
+    ) -> Result<(), VaultError> {
         let began = Instant::now();
         if self.mounts_seen().is_none() {
             self.look_for_mounts().await?;
@@ -160,7 +181,9 @@ impl Keeper {
         }
         // What was looked at slowly is not old already.
         let requested = asked.map(str::to_owned);
-        Ok(Found::new(query, look, requested, known.found.as_deref(), Timestamp::now()))
+        let found = Found::new(query, look, requested, known.found.as_deref(), Timestamp::now());
+        known.found = Some(Arc::new(found));
+        Ok(())
     }
 
     async fn look_at_secrets(
@@ -216,7 +239,36 @@ impl Keeper {
         format!("auth/{}/role/{name}", self.settings.auth_path)
     }
 
-    async fn change(&self, place: &Place, change: &Change, known: &mut Known) -> Result<(), VaultError> {
+    /// Makes changes one after the other, and says what is in the way of one of them. One secret that cannot be made keeps no other one
+    /// from being made.
+    async fn change(&self, key: &ObjectKey, place: &Place, changes: &[Change], known: &mut Known) -> Option<Trouble> {
+        let (began, mut trouble) = (Instant::now(), None);
+        for change in changes {
+            let done = if began.elapsed() > self.patience {
+                Err(VaultError::Late(self.patience))
+            } else {
+                self.change_one(place, change, known).await
+            };
+            let Err(error) = done else { continue };
+            let since = known.failing_since();
+            trouble.get_or_insert_with(|| self.trouble(key, &change.to_string(), &error, since));
+            if matches!(error, VaultError::Down { .. } | VaultError::Throttled | VaultError::Late(_)) {
+                break;
+            }
+        }
+        self.remember(key, &place.uid, known);
+        trouble
+    }
+
+    /// What failed before fails no more.
+    fn all_is_well(&self, key: &ObjectKey, uid: &str, known: &mut Known) {
+        let unread = known.found.as_ref().is_some_and(|found| found.trouble.is_some());
+        if !unread && known.failing.take().is_some() {
+            self.remember(key, uid, known);
+        }
+    }
+
+    async fn change_one(&self, place: &Place, change: &Change, known: &mut Known) -> Result<(), VaultError> {
         let name = place.role();
         let mut made = None;
         match change {
@@ -403,15 +455,8 @@ impl EnvironmentController {
         live: &mut Live,
     ) {
         let Some(keeper) = &self.vault else { return };
-        let place = place(key, environment);
-        match keeper.look(key, &place, query, &mut live.vault, look_requested(environment)).await {
-            Ok(found) => live.vault.found = Some(Arc::new(found)),
-            Err(error) => {
-                let since = live.vault.failing_since();
-                live.trouble = Some(keeper.trouble(key, "look at the environment's place", &error, since));
-            }
-        }
-        keeper.remember(key, &place.uid, &live.vault);
+        let asked = look_requested(environment);
+        live.trouble = keeper.look(key, &place(key, environment), query, asked, &mut live.vault).await;
     }
 
     pub(super) async fn change_vault(
@@ -422,35 +467,14 @@ impl EnvironmentController {
         live: &mut Live,
     ) {
         let Some(keeper) = &self.vault else { return };
-        let (place, began) = (place(key, environment), Instant::now());
-        for change in changes {
-            let done = if began.elapsed() > keeper.patience {
-                Err(VaultError::Late(keeper.patience))
-            } else {
-                keeper.change(&place, change, &mut live.vault).await
-            };
-            let Err(error) = done else { continue };
-            let since = live.vault.failing_since();
-            live.trouble.get_or_insert_with(|| keeper.trouble(key, &change.to_string(), &error, since));
-            // One secret that cannot be made keeps no other one from being made.
-            if matches!(error, VaultError::Down { .. } | VaultError::Throttled | VaultError::Late(_)) {
-                break;
-            }
-        }
-        keeper.remember(key, &place.uid, &live.vault);
+        live.trouble = keeper.change(key, &place(key, environment), changes, &mut live.vault).await;
     }
 
-    /// What failed before fails no more.
-    pub(super) fn all_is_well(&self, key: &ObjectKey, live: &mut Live) {
-        let found_trouble = live.vault.found.as_ref().is_some_and(|found| found.trouble.is_some());
+    /// The reconcile ends. Without trouble, what failed before fails no more.
+    pub(super) fn rested(&self, key: &ObjectKey, live: &mut Live) {
         let in_line = live.visit.as_ref().is_some_and(|visit| visit.in_line);
-        if live.trouble.is_none()
-            && !found_trouble
-            && !in_line
-            && live.vault.failing.take().is_some()
-            && let Some(keeper) = &self.vault
-        {
-            keeper.remember(key, &live.uid, &live.vault);
+        if let (Some(keeper), None, false) = (&self.vault, &live.trouble, in_line) {
+            keeper.all_is_well(key, &live.uid, &mut live.vault);
         }
     }
 
@@ -481,3 +505,6 @@ fn policy_path(name: &str) -> String {
 fn place(key: &ObjectKey, environment: &PlatformEnvironment) -> Place {
     Place::of(&key.namespace, &key.name, environment.metadata.uid.as_deref().unwrap_or_default())
 }
+
+#[cfg(test)]
+pub mod tests;

@@ -154,7 +154,7 @@ impl EnvironmentController {
                     live.namespace = None;
                 }
                 Step::Rest(rest) => {
-                    self.all_is_well(key, &mut live);
+                    self.rested(key, &mut live);
                     return self.report(key, &environment, *rest, now).await;
                 }
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::body::Body as Answer;
-use http::{Request, Response, header::CONTENT_TYPE};
+use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use kube::{client::Body, runtime::watcher};
 use serde_json::{Map, Value, json};
 use tokio::time;
@@ -220,10 +220,14 @@ impl Stage {
     }
 
     fn controller(&self, settings: Settings) -> EnvironmentController {
+        self.with_keeper(settings, None)
+    }
+
+    fn with_keeper(&self, settings: Settings, keeper: Option<Keeper>) -> EnvironmentController {
         let client = self.server.client();
         let (events, publisher) = EventSink::new(client.clone());
         tokio::spawn(publisher);
-        EnvironmentController::new(client, self.world.clone(), settings, None, events, &self.trigger)
+        EnvironmentController::new(client, self.world.clone(), settings, keeper, events, &self.trigger)
     }
 
     /// Reconciles once, with these settings and a controller that knows nothing from before.
@@ -394,4 +398,36 @@ async fn a_role_that_is_not_there_is_told_in_the_words_of_the_api_server() {
     assert_eq!(isolated.reason, "WriteFailed");
     assert!(isolated.message.contains("\"ghost\" not found"), "{}", isolated.message);
     assert!(stage.server.writes("/access-ghost").len() < 5);
+}
+
+/// Somebody takes the finalizer off by hand and makes the environment anew, while what the old one had in Vault is removed.
+#[tokio::test]
+async fn what_was_learned_of_an_environment_says_nothing_of_another_one_of_its_name() {
+    let stage = Stage::with(&json!({"class": "Staging"}));
+    let change = |metadata: Value| {
+        let (server, cache) = (stage.server.clone(), stage.world.clone());
+        move || {
+            let mut all = server.0.lock().unwrap();
+            let mut object = all.objects[ENVIRONMENT].clone();
+            merge(&mut object, &json!({"metadata": metadata, "status": null}));
+            let (_, stored) = all.store(ENVIRONMENT, object);
+            cache.environments.written_object(serde_json::from_value(stored).unwrap());
+        }
+    };
+    change(json!({"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": [crate::api::FINALIZER]}))();
+    let renew = change(json!({"uid": "u-new", "deletionTimestamp": null, "finalizers": null}));
+    let vault = keeper::tests::World::new(move |_, path| {
+        if path.starts_with("kv/metadata/pf/pf-872/staging-u-env") {
+            renew();
+            return StatusCode::NOT_FOUND;
+        }
+        StatusCode::OK
+    });
+    let settings = Settings { vault: Some(crate::domain::vault::tests::settings()), ..Settings::default() };
+    let (keeper, _token) = vault.await.apart();
+    let controller = stage.with_keeper(settings, Some(keeper));
+    controller.reconcile(&stage.key).await.unwrap();
+    let keeper = controller.vault.as_ref().unwrap();
+    assert!(keeper.known(&stage.key, "u-new").found.is_some(), "it went on with the new one");
+    assert_eq!(keeper.known(&stage.key, "u-new").gone, crate::domain::vault::Gone::default());
 }
