@@ -134,7 +134,8 @@ impl Connection {
             .header(header::CONTENT_TYPE, "application/json")
             .header("x-vault-request", "true");
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(token.expose()).map_err(|_| VaultError::Login(0))?;
+            let unfit = |_| VaultError::Credentials("the token holds a character that cannot be sent".to_owned());
+            let mut value = HeaderValue::from_str(token.expose()).map_err(unfit)?;
             value.set_sensitive(true);
             request = request.header("x-vault-token", value);
         }

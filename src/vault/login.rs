@@ -148,7 +148,8 @@ impl Session {
                 return Ok(Some(other));
             }
             if held.refused.is_some_and(|at| at.elapsed() < REFUSED) {
-                return Ok(None);
+                // One that failed is what has to be mended.
+                return held.failed.clone().map_or(Ok(None), |(_, error)| Err(error));
             }
         }
         let made = self.log_in(connection).await;
@@ -195,7 +196,9 @@ impl Session {
 
     /// A token of another role, for the operator's own `ServiceAccount`.
     pub async fn log_in_as(&self, connection: &Connection, path: &str, role: &str) -> Result<SecretValue, VaultError> {
-        let Login::Kubernetes { token, .. } = &self.login else { return Err(VaultError::Login(0)) };
+        let Login::Kubernetes { token, .. } = &self.login else {
+            return Err(VaultError::Credentials("that takes the method kubernetes".to_owned()));
+        };
         let jwt = read(token)?;
         log_in(connection, path, &[("role", role), ("jwt", &jwt)]).await.map(|token| token.value)
     }
@@ -230,6 +233,6 @@ fn issued((value, seconds): (SecretValue, u64)) -> Token {
 
 fn read(file: &Path) -> Result<Zeroizing<String>, VaultError> {
     let text = std::fs::read_to_string(file).map(Zeroizing::new);
-    let text = text.map_err(|error| VaultError::Credentials(format!("{}: {error}", file.display())))?;
+    let text = text.map_err(|error| VaultError::Credentials(format!("cannot read {}: {error}", file.display())))?;
     Ok(Zeroizing::new(text.trim().to_owned()))
 }

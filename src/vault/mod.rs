@@ -72,8 +72,8 @@ pub enum VaultError {
     /// It refuses the operator's own login.
     #[error("refuses the operator's login ({0})")]
     Login(u16),
-    /// The file with which the operator logs in cannot be read.
-    #[error("cannot be logged in to: cannot read {0}")]
+    /// What the operator logs in with cannot be read, or not be sent.
+    #[error("cannot be logged in to: {0}")]
     Credentials(String),
     /// The operator has no right to it.
     #[error("refuses it (403)")]

@@ -1,7 +1,8 @@
 //! Secret values on their way through the operator.
 //!
 //! They have no `Debug`, `Display` or `Serialize`, are never cloned but into the body of a request, and are wiped when they are
-//! dropped. What cannot be wiped are the buffers of the TLS library and the kernel, for as long as a connection uses them.
+//! dropped. What cannot be wiped are the buffers of the libraries for HTTP and TLS and of the kernel, for as long as a connection uses them,
+//! and the header with which a token is sent.
 
 use std::{fmt, sync::Arc};
 

@@ -16,7 +16,7 @@
 {{- if and .context.Values.vault.address (has .context.Values.secretsOperator.kind (list "auto" .kind)) }}true{{ end }}
 {{- end }}
 
-{{/* The flags that decide what the operator needs in Vault. */}}
+{{/* The flags that `environment-manager vault-policy` takes, too. */}}
 {{- define "environment-manager.vault-policy-args" -}}
 - {{ printf "--vault-mount=%s" .Values.vault.mount | quote }}
 - {{ printf "--vault-auth-path=%s" .Values.vault.authPath | quote }}
