@@ -271,6 +271,10 @@ pub struct VaultLocation {
     /// The policy, and the role of the Kubernetes auth method, that let the environment read its own secrets and no others.
     #[schemars(length(max = 128))]
     pub role: String,
+    /// What a token of the environment's `ServiceAccount` has to be made for, to log in with that role.
+    #[serde(default)]
+    #[schemars(length(max = 512))]
+    pub audience: String,
 }
 
 /// A secret that a variable refers to: where it is and whether it is there. Never its value.

@@ -129,7 +129,7 @@ pub struct VaultConfig {
     )]
     pub vault_auth_path: String,
 
-    /// Audience of the ServiceAccount tokens with which the operator and environments log in
+    /// Audience of the ServiceAccount token with which the operator logs in. That of an environment has a slash and the name of its role after it
     #[arg(
         long,
         env = "ENVIRONMENT_MANAGER_VAULT_AUDIENCE",

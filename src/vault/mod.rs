@@ -186,9 +186,9 @@ impl Vault {
         written(self.call("write", Method::POST, path, SecretBody::plain(body)).await)
     }
 
-    /// Deletes what is there; nothing there is as well.
-    pub async fn delete(&self, path: &str) -> Result<(), VaultError> {
-        self.call("delete", Method::DELETE, path, SecretBody::empty()).await.map(drop)
+    /// Deletes what is there; nothing there is as well. Whether there is anything at the path that takes it.
+    pub async fn delete(&self, path: &str) -> Result<bool, VaultError> {
+        Ok(self.call("delete", Method::DELETE, path, SecretBody::empty()).await?.is_some())
     }
 
     /// The keys of a secret, without their values; none of one whose newest version was deleted. `None` if there is no secret.
@@ -271,7 +271,7 @@ impl Vault {
         let read = read.await;
         // In any case nobody can read with it any more.
         let removed = self.delete(&role_path).await.and(self.delete(&policy_path).await);
-        read.and_then(|values| removed.map(|()| values))
+        read.and_then(|values| removed.map(|_| values))
     }
 
     async fn read_as(

@@ -210,7 +210,7 @@ async fn a_write_that_nothing_takes_is_an_error() {
     let (vault, _jwt) = Script::new(404, 200).serve().await.unwrap();
     assert_eq!(vault.write("auth/typo/role/x", &json!({})).await, Err(VaultError::Invalid(404)));
     assert_eq!(vault.create("typo", "x", vec![]).await, Err(VaultError::Invalid(404)));
-    assert_eq!(vault.delete("auth/typo/role/x").await, Ok(()), "what is not there is gone");
+    assert_eq!(vault.delete("auth/typo/role/x").await, Ok(false), "what is not there is gone");
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ fn no_environment_reads_lists_writes_or_logs_in_to_another_one() {
         refuse(&["token", "create", "-policy=root"]);
         refuse(&["write", "sys/policies/acl/pf-x", "policy=path \"*\" { capabilities = [\"sudo\"] }"]);
         for other in environments.iter().filter(|other| other.namespace() != one.namespace()) {
-            let Place { prefix, role } = place(other);
+            let Place { prefix, role, .. } = place(other);
             let path = format!("{prefix}/payments");
             refuse(&["kv", "get", "-mount=kv", &path]);
             refuse(&["kv", "put", "-mount=kv", &path, "api_key=x"]);
@@ -105,13 +105,14 @@ fn a_token_for_another_audience_or_of_another_service_account_does_not_log_in() 
     let project = world.project("audience");
     let dev = with_secret(world, &project, "dev");
     let plane = world.cluster.plane();
-    let role = place(&dev).role;
+    let Place { role, audience, .. } = place(&dev);
     let token =
         |account: &str, audiences: &[&str]| plane.service_account_token(&dev.namespace(), account, audiences).unwrap();
-    for jwt in [token("vault", &[]), token("vault", &["other"]), token("workload", &["vault"])] {
+    let wrong = [token("vault", &[]), token("vault", &["vault"]), token("workload", &[&audience])];
+    for jwt in wrong {
         assert!(world.bao.login("kubernetes", &role, &jwt).is_err());
     }
-    world.bao.login("kubernetes", &role, &token("vault", &["vault"])).unwrap();
+    world.bao.login("kubernetes", &role, &token("vault", &[&audience])).unwrap();
 }
 
 #[test]

@@ -23,7 +23,10 @@ fn external_secrets_gets_a_store_and_one_object_for_each_path() {
     let get = |kind: &str, name: &str| kubectl.json(["get", kind, name, "--namespace", &dev.namespace()]).unwrap();
     let vault = &get("secretstore", "vault")["spec"]["provider"]["vault"];
     assert_eq!(vault["auth"]["kubernetes"]["role"], place(&dev).role.as_str());
-    assert_eq!(vault["auth"]["kubernetes"]["serviceAccountRef"], json!({"name": "vault", "audiences": ["vault"]}));
+    assert_eq!(
+        vault["auth"]["kubernetes"]["serviceAccountRef"],
+        json!({"name": "vault", "audiences": [place(&dev).audience]})
+    );
     assert!(vault["caBundle"].is_string());
     let secret = dev.live()["status"]["secrets"][0]["secret"].as_str().unwrap().to_owned();
     assert_eq!(secret, "secret-payments", "as in every environment");

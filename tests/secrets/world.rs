@@ -80,7 +80,13 @@ impl World {
 
     /// A token of the `ServiceAccount` that reads an environment's secrets, for Vault.
     pub fn jwt(&self, environment: &Environment<'_>) -> String {
-        self.cluster.plane().service_account_token(&environment.namespace(), "vault", &["vault"]).unwrap()
+        self.jwt_of(environment, "vault")
+    }
+
+    /// A token of this `ServiceAccount` of an environment, made for what its status says.
+    pub fn jwt_of(&self, environment: &Environment<'_>, account: &str) -> String {
+        let audience = place(environment).audience;
+        self.cluster.plane().service_account_token(&environment.namespace(), account, &[&audience]).unwrap()
     }
 
     /// Logs an environment in, with its own role.
@@ -138,6 +144,7 @@ impl World {
 pub struct Place {
     pub prefix: String,
     pub role: String,
+    pub audience: String,
 }
 
 /// Where an environment's secrets lie.
@@ -148,7 +155,7 @@ pub fn place(environment: &Environment<'_>) -> Place {
         status.is_object().then_some(status)
     });
     let text = |field: &str| status[field].as_str().unwrap().to_owned();
-    Place { prefix: text("prefix"), role: text("role") }
+    Place { prefix: text("prefix"), role: text("role"), audience: text("audience") }
 }
 
 /// Vault refuses this for want of a right, and for no other reason.

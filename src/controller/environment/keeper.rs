@@ -41,6 +41,8 @@ const AT_A_TIME: usize = 4;
 const PARTLY: Duration = Duration::from_mins(1);
 /// How often it is looked whether the mounts are still there, when all that was looked for is not.
 const MOUNTS: Duration = Duration::from_secs(10);
+/// After so many of an environment's secrets could not be looked at or made, no others are tried: it is a right that is missing.
+const MOST_FAILURES: usize = 8;
 /// Deeper than any path that a variable may name.
 const DEEPEST: usize = 130;
 
@@ -167,7 +169,7 @@ impl Keeper {
         if look.access.is_none() && (known.found.is_none() || !query.secrets_only) {
             look.access = Some(self.access(place).await?);
         }
-        let left = query.paths.iter().filter(|path| !look.secrets.contains_key(*path)).cloned().collect();
+        let left: BTreeSet<_> = query.paths.iter().filter(|path| !look.secrets.contains_key(*path)).cloned().collect();
         if let Err(error) = self.look_at_secrets(key, left, began, known, &mut look).await {
             // Those that failed are tried again.
             let look = Look { unread: BTreeSet::new(), trouble: None, ..look };
@@ -189,15 +191,16 @@ impl Keeper {
     async fn look_at_secrets(
         &self,
         key: &ObjectKey,
-        paths: Vec<String>,
+        mut left: BTreeSet<String>,
         began: Instant,
         known: &mut Known,
         look: &mut Look,
     ) -> Result<(), VaultError> {
-        let mut looks = stream::iter(paths)
+        let mut looks = stream::iter(left.clone())
             .map(|path| async move { (self.vault.subkeys(&self.settings.mount, &path).await, path) })
             .buffer_unordered(AT_A_TIME);
         while let Some((found, path)) = looks.next().await {
+            left.remove(&path);
             match found {
                 Ok(keys) => drop(look.secrets.insert(path, keys)),
                 Err(error @ (VaultError::Down { .. } | VaultError::Throttled)) => return Err(error),
@@ -206,6 +209,10 @@ impl Keeper {
                     look.trouble.get_or_insert_with(|| self.trouble(key, &what, &error, known.failing_since()));
                     look.unread.insert(path);
                 }
+            }
+            if look.unread.len() == MOST_FAILURES {
+                look.unread.append(&mut left);
+                break;
             }
             if began.elapsed() > self.patience {
                 return Err(VaultError::Late(self.patience));
@@ -242,7 +249,7 @@ impl Keeper {
     /// Makes changes one after the other, and says what is in the way of one of them. One secret that cannot be made keeps no other one
     /// from being made.
     async fn change(&self, key: &ObjectKey, place: &Place, changes: &[Change], known: &mut Known) -> Option<Trouble> {
-        let (began, mut trouble) = (Instant::now(), None);
+        let (began, mut trouble, mut failures) = (Instant::now(), None, 0);
         for change in changes {
             let done = if began.elapsed() > self.patience {
                 Err(VaultError::Late(self.patience))
@@ -252,7 +259,9 @@ impl Keeper {
             let Err(error) = done else { continue };
             let since = known.failing_since();
             trouble.get_or_insert_with(|| self.trouble(key, &change.to_string(), &error, since));
-            if matches!(error, VaultError::Down { .. } | VaultError::Throttled | VaultError::Late(_)) {
+            failures += 1;
+            let ends = matches!(error, VaultError::Down { .. } | VaultError::Throttled | VaultError::Late(_));
+            if ends || failures == MOST_FAILURES {
                 break;
             }
         }
@@ -292,7 +301,10 @@ impl Keeper {
                     self.vault.delete(&self.role_path(&copy)).await?;
                     self.vault.delete(&policy_path(&copy)).await?;
                 }
-                self.vault.delete(&self.role_path(&name)).await?;
+                if !self.vault.delete(&self.role_path(&name)).await? {
+                    // A mount that is not there has no role, which is not to say that none is left.
+                    self.vault.look_for_kubernetes(&self.settings.auth_path).await?;
+                }
                 known.gone.role = true;
             }
             Change::RemovePolicy => {
@@ -384,7 +396,7 @@ impl Keeper {
                 stream::iter(secrets)
                     .map(|name| {
                         let path = format!("{metadata}{folder}{}", encoded(&name));
-                        async move { self.vault.delete(&path).await }
+                        async move { self.vault.delete(&path).await.map(drop) }
                     })
                     .buffer_unordered(AT_A_TIME)
                     .try_collect::<()>()

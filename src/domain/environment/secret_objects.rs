@@ -90,7 +90,7 @@ fn secret_store(owner: Owner<'_>, vault: &VaultSettings, place: &Place) -> Inten
         "auth": {"kubernetes": {
             "mountPath": vault.auth_path,
             "role": place.role(),
-            "serviceAccountRef": {"name": SERVICE_ACCOUNT, "audiences": [vault.audience]},
+            "serviceAccountRef": {"name": SERVICE_ACCOUNT, "audiences": [place.audience(vault)]},
         }},
     });
     if !vault.namespace.is_empty() {
@@ -134,7 +134,7 @@ fn vault_auth(owner: Owner<'_>, vault: &VaultSettings, place: &Place) -> Intent 
         "kubernetes": {
             "role": place.role(),
             "serviceAccount": SERVICE_ACCOUNT,
-            "audiences": [vault.audience],
+            "audiences": [place.audience(vault)],
             "tokenExpirationSeconds": 600,
         },
     });

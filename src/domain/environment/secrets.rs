@@ -38,12 +38,11 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     let (Some(settings), Some(view), Some(latest)) =
         (snapshot.settings.vault.as_ref(), snapshot.vault.as_ref(), snapshot.latest())
     else {
-        let said = |place: &VaultLocation| (Reason::VaultNotConfigured, not_configured(place));
-        findings.secrets_unknown = left_place(snapshot).map(said);
-        return Ok(None);
+        return left(snapshot, findings);
     };
     let place = Place::of(snapshot.project(), snapshot.name(), snapshot.uid());
-    findings.vault = Some(place.location(settings));
+    let before = snapshot.environment.status.as_ref().and_then(|status| status.vault.clone());
+    findings.vault = before.or_else(|| Some(place.location(settings)));
     let rules = rules(snapshot, settings, view, &place, latest.number);
     let known = view.found.filter(|found| found.config == latest.config_digest);
     let references = if let Some(found) = known {
@@ -105,6 +104,7 @@ impl Keeping<'_> {
             Usable::No => return look(self.query(config, references)),
         };
         let secrets = self.rules.compare(found);
+        findings.vault = Some(self.rules.place.location(self.settings));
         findings.secrets_intact = Some(false);
         let changes = self.changes(found, &secrets);
         if !changes.is_empty() {
@@ -299,6 +299,17 @@ fn later(from: Timestamp, by: Duration) -> Timestamp {
     from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
+/// Where the operator uses no Vault. One that has a place there and lacked something is ready no more than before.
+fn left(snapshot: &Snapshot<'_>, findings: &mut Findings) -> Result<Option<Step>, Hold> {
+    let Some(place) = left_place(snapshot) else { return Ok(None) };
+    let message = not_configured(place);
+    if last_said(snapshot).is_some_and(|said| said.status == ConditionStatus::False) {
+        return Err(Hold::waiting(Reason::VaultNotConfigured, condition::SECRETS_READY, message));
+    }
+    findings.secrets_unknown = Some((Reason::VaultNotConfigured, message));
+    Ok(None)
+}
+
 /// The place in Vault that an environment has although the operator uses none any more, and that nobody gave up.
 pub(super) fn left_place<'a>(snapshot: &'a Snapshot<'_>) -> Option<&'a VaultLocation> {
     let settings = snapshot.settings;
@@ -308,8 +319,8 @@ pub(super) fn left_place<'a>(snapshot: &'a Snapshot<'_>) -> Option<&'a VaultLoca
 
 /// The next step to take the environment's place in Vault away; `None` when nothing of it is left.
 ///
-/// First the role, so that nobody can log in; then the policy, which makes tokens that were given out good for nothing. Whatever else
-/// is in the way, access has ended then. Then what brings secrets, and how that logs in; then the values. Vault away means to wait:
+/// First the role, so that nobody can log in; then the policy, which makes tokens that were given out good for nothing, and ends all
+/// access also where the role cannot be removed. Then what brings secrets, and how that logs in; then the values. Vault away means to wait:
 /// nothing is skipped.
 pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
     if let Some(place) = left_place(snapshot) {
@@ -323,12 +334,10 @@ pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
             "The environment goes when its place in Vault is gone. Others are at Vault; its turn comes soon".to_owned();
         return Err(Hold::waiting(Reason::Terminating, condition::READY, message));
     }
-    let change = |change| Ok(Some(Step::ChangeVault(vec![change])));
-    if view.trouble.is_none() && !view.gone.role {
-        return change(Change::RemoveRole);
-    }
-    if view.trouble.is_none() && !view.gone.policy {
-        return change(Change::RemovePolicy);
+    let access = [(Change::RemoveRole, view.gone.role), (Change::RemovePolicy, view.gone.policy)];
+    let access: Vec<Change> = access.into_iter().filter(|(_, gone)| !gone).map(|(change, _)| change).collect();
+    if view.trouble.is_none() && !access.is_empty() {
+        return Ok(Some(Step::ChangeVault(access)));
     }
     // What is retained keeps the values that it has, and gets no others.
     let keeps = snapshot.environment.spec.deletion_policy == DeletionPolicy::Retain;
@@ -340,9 +349,10 @@ pub(super) fn teardown(snapshot: &Snapshot<'_>) -> Result<Option<Step>, Hold> {
         }
     }
     if let Some(trouble) = view.trouble {
-        let message = format!("The environment goes when its place in Vault is gone. {}", trouble.message);
+        let ended = if view.gone.policy { " Nobody has access to its secrets any more." } else { "" };
+        let message = format!("The environment goes when its place in Vault is gone.{ended} {}", trouble.message);
         let hold = Hold::waiting(trouble.reason(), condition::READY, message);
         return Err(Hold { retry: trouble.passes(), ..hold });
     }
-    if view.gone.secrets || keeps { Ok(None) } else { change(Change::RemoveSecrets) }
+    if view.gone.secrets || keeps { Ok(None) } else { Ok(Some(Step::ChangeVault(vec![Change::RemoveSecrets]))) }
 }

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::{plan::Hold, secrets, snapshot::Snapshot, ttl::Expiry};
 use crate::{
     api::{
-        Condition, ConditionStatus, EnvironmentPhase, PlatformEnvironmentStatus, Release, SecretStatus, VaultLocation,
+        Condition, ConditionStatus, EnvironmentPhase, PlatformEnvironmentStatus, Release, SecretState, SecretStatus,
+        VaultLocation,
         condition::{
             CONFIG_DIVERGED, CONFIG_PENDING, CONFIG_READY, EXPIRING, ISOLATED, NAMESPACE_READY, READY, RECONCILING,
             Reason, SECRETS_READY, STALLED,
@@ -106,7 +107,7 @@ pub fn report(snapshot: &Snapshot<'_>, findings: &Findings, hold: Option<&Hold>)
         secrets: match &findings.secrets {
             Some(secrets) => secrets.clone(),
             None if has_place => old.secrets.clone(),
-            None => vec![],
+            None => old.secrets.iter().map(given_up).collect(),
         },
         isolation: findings.isolation.clone().or(if terminating { old.isolation.clone() } else { None }),
         conditions: conditions(snapshot, findings, hold, expiring, &old.conditions),
@@ -119,6 +120,12 @@ pub fn ours(mut stored: PlatformEnvironmentStatus) -> PlatformEnvironmentStatus 
     stored.deployment = None;
     stored.conditions.retain(|condition| OURS.has(condition));
     stored
+}
+
+/// A secret of a place in Vault that was given up. That it had a value is not forgotten: nothing is made anew that was there before.
+fn given_up(secret: &SecretStatus) -> SecretStatus {
+    let state = if secret.state.was_there() { SecretState::Lost } else { secret.state };
+    SecretStatus { state, ..secret.clone() }
 }
 
 fn has_place(snapshot: &Snapshot<'_>) -> bool {

@@ -53,7 +53,7 @@ pub struct VaultSettings {
     pub mount: String,
     /// The mount of the Kubernetes auth method at which environments log in. No two clusters share one.
     pub auth_path: String,
-    /// What a `ServiceAccount`'s token must have been made for.
+    /// What the operator's own token must have been made for; of an environment's it is the beginning.
     pub audience: String,
     /// The password policy by which Vault makes new values.
     pub password_policy: String,
@@ -163,7 +163,19 @@ impl Place {
     /// As the status says it.
     #[must_use]
     pub fn location(&self, settings: &VaultSettings) -> VaultLocation {
-        VaultLocation { mount: settings.mount.clone(), prefix: self.prefix(), role: self.role() }
+        VaultLocation {
+            mount: settings.mount.clone(),
+            prefix: self.prefix(),
+            role: self.role(),
+            audience: self.audience(settings),
+        }
+    }
+
+    /// What a token of its `ServiceAccount` has to be made for. The API server takes a token for good for ten seconds after its
+    /// `ServiceAccount` is gone: one for a former environment of the same name is for another audience.
+    #[must_use]
+    pub fn audience(&self, settings: &VaultSettings) -> String {
+        format!("{}/{}", settings.audience, self.role())
     }
 
     /// The text of its policy. The first line is our mark: a policy without it is never removed.
@@ -211,7 +223,7 @@ impl Place {
         json!({
             "bound_service_account_names": [settings.service_account()],
             "bound_service_account_namespaces": [namespace],
-            "audience": settings.audience,
+            "audience": self.audience(settings),
             "alias_name_source": "serviceaccount_uid",
             "token_policies": [self.role()],
             "token_no_default_policy": true,

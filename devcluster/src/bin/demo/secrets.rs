@@ -77,7 +77,7 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane, operator: Operator) -> Result
         let namespace = format!("pf-872--{environment}");
         stage.assign(
             &format!("{environment}_jwt"),
-            &format!("kubectl create token workload --namespace {namespace} --audience vault"),
+            &format!("kubectl create token workload --namespace {namespace} --audience vault/${environment}_role"),
         )?;
         let login =
             format!("bao write -field=token auth/kubernetes/login role=${environment}_role jwt=${environment}_jwt");

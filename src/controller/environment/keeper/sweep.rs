@@ -62,19 +62,20 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes role and policy. Where that fails they are left until the next time, and keep no others from their end.
+    /// Removes role and policy. What cannot be removed keeps nothing else from its end. Whether both are gone.
     async fn end_access(&self, name: &str) -> Result<bool, VaultError> {
+        let mut gone = true;
         for path in [self.role_path(name), policy_path(name)] {
             match self.vault.delete(&path).await {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error @ VaultError::Down { .. }) => return Err(error),
                 Err(error) => {
                     tracing::warn!("cannot remove what nobody needs any more, {path}: Vault {error}");
-                    return Ok(false);
+                    gone = false;
                 }
             }
         }
-        Ok(true)
+        Ok(gone)
     }
 }
 

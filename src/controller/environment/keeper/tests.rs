@@ -192,3 +192,32 @@ async fn where_all_is_gone_the_mount_is_looked_for() {
     let trouble = world.look(["a".to_owned()]).await.unwrap();
     assert!(trouble.message.contains("has no KV engine of version 2 at kv"), "{}", trouble.message);
 }
+
+#[tokio::test]
+async fn a_role_at_a_mount_that_is_not_there_is_not_taken_for_removed_and_the_policy_goes_all_the_same() {
+    let mut world = World::new(|_, path| {
+        let wrong = path.starts_with("auth/kubernetes") || path.ends_with("auth/kubernetes");
+        if wrong { StatusCode::NOT_FOUND } else { StatusCode::OK }
+    })
+    .await;
+    let changes = [Change::RemoveRole, Change::RemovePolicy];
+    let trouble = world.keeper.change(&key(), &place(), &changes, &mut world.known).await.unwrap();
+    assert!(trouble.message.contains("has no Kubernetes auth method at auth/kubernetes"), "{}", trouble.message);
+    assert_eq!(world.known.gone, Gone { role: false, policy: true, secrets: false });
+}
+
+#[tokio::test]
+async fn where_a_right_is_missing_not_every_secret_is_tried() {
+    let mut world = World::new(|_, path| {
+        let refused = path.contains("subkeys") || path.contains("/data/");
+        if refused { StatusCode::FORBIDDEN } else { StatusCode::OK }
+    })
+    .await;
+    let paths: BTreeSet<String> = (0..100).map(|number| format!("path-{number}")).collect();
+    assert_eq!(world.look(paths.clone()).await, None);
+    assert!(world.asked("subkeys") < 2 * MOST_FAILURES);
+    assert_eq!(world.known.found.clone().unwrap().unread, paths, "nothing is known of any");
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    assert!(world.make(&paths).await.unwrap().refused);
+    assert_eq!(world.asked("POST kv/data"), MOST_FAILURES);
+}

@@ -76,6 +76,50 @@ fn an_operator_that_is_not_told_of_vault_any_more_lets_nobody_go_who_has_a_place
 }
 
 #[test]
+fn a_place_that_was_given_up_and_comes_back_has_its_secrets_made_anew_no_more_than_before() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    let vault = world.settings.vault.take();
+    world.settings.abandon_vault = true;
+    world.settle();
+    assert_ready(&world);
+    let status = world.environment().status.clone().unwrap();
+    assert_eq!((status.vault, status.secrets[0].state), (None, SecretState::Lost));
+    (world.settings.vault, world.vault.secrets) = (vault, BTreeMap::new());
+    world.settle();
+    assert!(!world.vault.secrets.contains_key(&own_path()));
+    assert!(message(&world).contains("API_KEY (had one before)"), "{}", message(&world));
+}
+
+#[test]
+fn an_environment_that_lacks_a_secret_does_not_become_ready_when_vault_is_switched_off() {
+    let mut world = clone_with(&json!({"secretKeys": [{"name": "API_KEY", "strategy": "Placeholder"}]}), "Staging");
+    world.settle();
+    world.settings.vault = None;
+    world.settle();
+    assert_eq!(world.condition(READY), Some(ConditionStatus::False));
+    assert!(message(&world).contains("vault.address"), "{}", message(&world));
+}
+
+#[test]
+fn access_ends_although_the_role_cannot_be_removed_and_that_is_tried_again() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    world.delete();
+    let Some(Step::ChangeVault(changes)) = world.next() else { panic!("access is to end") };
+    assert_eq!(changes, [Change::RemoveRole, Change::RemovePolicy]);
+    world.vault.change(&Change::RemovePolicy);
+    world.vault.trouble = Some(trouble(false, true, "It may not."));
+    let rest = world.settle().unwrap();
+    let ready = rest.status.conditions.iter().find(|condition| condition.r#type == READY).unwrap();
+    assert!(ready.message.contains("Nobody has access to its secrets any more. It may not."), "{}", ready.message);
+    world.vault.trouble = None;
+    assert_eq!(world.next(), Some(Step::ChangeVault(vec![Change::RemoveRole])));
+    world.settle();
+    assert!(world.environment.is_none());
+}
+
+#[test]
 fn a_retained_namespace_keeps_its_secrets_and_nobody_reads_new_ones() {
     let mut world = clone_with(&json!({}), "Staging");
     world.environment().spec.deletion_policy = DeletionPolicy::Retain;

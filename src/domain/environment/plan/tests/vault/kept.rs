@@ -109,3 +109,17 @@ fn the_annotation_has_vault_looked_at_now() {
     world.settle();
     assert!(world.vault.role.is_some());
 }
+
+#[test]
+fn where_the_secrets_lie_is_said_anew_only_when_it_was_looked_at_there() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settle();
+    let mount = |world: &World| world.environment.clone().unwrap().status.unwrap().vault.unwrap().mount;
+    world.settings.vault.as_mut().unwrap().mount = "other".to_owned();
+    world.vault.trouble = Some(trouble(false, true, "it may not"));
+    world.settle();
+    assert_eq!(mount(&world), "kv");
+    world.vault.trouble = None;
+    world.settle();
+    assert_eq!(mount(&world), "other");
+}
