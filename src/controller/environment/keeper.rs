@@ -18,7 +18,7 @@ use crate::{
     api::{Digest, PlatformEnvironment, SecretStrategy},
     controller::run_loop::{Limits, Trigger},
     domain::{
-        environment::{secrets::look_requested, snapshot::VaultView},
+        environment::{plan::Step, secrets::look_requested, snapshot::VaultView},
         vault::{
             Change, CopyLogin, Found, Gone, Look, Place, Query, Trouble, VaultSettings, role_digest,
             secrets::BaseSecrets,
@@ -37,8 +37,6 @@ pub use turns::Visit;
 
 /// How many secrets of one environment are looked at, generated or removed at once.
 const AT_A_TIME: usize = 4;
-/// For how long what a look that failed had found is good, if nobody goes on with it.
-const PARTLY: Duration = Duration::from_mins(1);
 /// How often it is looked whether the mounts are still there, when all that was looked for is not.
 const MOUNTS: Duration = Duration::from_secs(10);
 /// After so many of an environment's secrets could not be looked at or made, no others are tried: it is a right that is missing.
@@ -53,8 +51,10 @@ pub struct Known {
     pub found: Option<Arc<Found>>,
     /// What a look that failed had found of it: the next one goes on from there.
     partly: Option<Partly>,
-    /// Since when Vault has not done what it was asked.
-    failing: Option<Timestamp>,
+    /// Since when Vault has not done what it was asked, and whether it refuses.
+    failing: Option<(bool, Timestamp)>,
+    /// How many secrets were not tried since others before them failed: they are first the next time.
+    passed_over: usize,
     /// What is gone already.
     pub gone: Gone,
 }
@@ -62,7 +62,7 @@ pub struct Known {
 /// What a look that failed had found of secrets.
 #[derive(Clone, Debug)]
 struct Partly {
-    /// When the look failed.
+    /// When the look failed. It is good for as long as a whole one.
     at: Instant,
     /// What asked for it, as in [`Found`].
     requested: Option<String>,
@@ -140,12 +140,13 @@ impl Keeper {
         place: &Place,
         query: Query,
         asked: Option<&str>,
+        since: Instant,
         known: &mut Known,
     ) -> Option<Trouble> {
-        let looked = self.look_at(key, place, query, asked, known).await;
+        let looked = self.look_at(key, place, query, asked, since, known).await;
         let trouble = looked.err().map(|error| {
             let what = "look at the environment's place";
-            self.trouble(key, what, &error, known.failing_since())
+            self.trouble(key, what, &error, known.failing_since(&error))
         });
         self.remember(key, &place.uid, known);
         trouble
@@ -158,19 +159,20 @@ impl Keeper {
         place: &Place,
         query: Query,
         asked: Option<&str>,
+        since: Instant,
         known: &mut Known,
     ) -> Result<(), VaultError> {
-        let began = Instant::now();
         if self.mounts_seen().is_none() {
             self.look_for_mounts().await?;
         }
-        let goes_on = |partly: &Partly| partly.at.elapsed() < PARTLY && partly.requested.as_deref() == asked;
+        let is_good = |partly: &Partly| partly.at.elapsed() < self.settings.check_interval;
+        let goes_on = |partly: &Partly| is_good(partly) && partly.requested.as_deref() == asked;
         let mut look = known.partly.take().filter(goes_on).map(|partly| partly.look).unwrap_or_default();
         if look.access.is_none() && (known.found.is_none() || !query.secrets_only) {
             look.access = Some(self.access(place).await?);
         }
         let left: BTreeSet<_> = query.paths.iter().filter(|path| !look.secrets.contains_key(*path)).cloned().collect();
-        if let Err(error) = self.look_at_secrets(key, left, began, known, &mut look).await {
+        if let Err(error) = self.look_at_secrets(key, left, since, known, &mut look).await {
             // Those that failed are tried again.
             let look = Look { unread: BTreeSet::new(), trouble: None, ..look };
             known.partly = Some(Partly { at: Instant::now(), requested: asked.map(str::to_owned), look });
@@ -192,11 +194,11 @@ impl Keeper {
         &self,
         key: &ObjectKey,
         mut left: BTreeSet<String>,
-        began: Instant,
+        since: Instant,
         known: &mut Known,
         look: &mut Look,
     ) -> Result<(), VaultError> {
-        let mut looks = stream::iter(left.clone())
+        let mut looks = stream::iter(in_turn(left.iter().cloned(), left.len(), known.passed_over))
             .map(|path| async move { (self.vault.subkeys(&self.settings.mount, &path).await, path) })
             .buffer_unordered(AT_A_TIME);
         while let Some((found, path)) = looks.next().await {
@@ -206,19 +208,26 @@ impl Keeper {
                 Err(error @ (VaultError::Down { .. } | VaultError::Throttled)) => return Err(error),
                 Err(error) => {
                     let what = format!("look at the secret {path}");
-                    look.trouble.get_or_insert_with(|| self.trouble(key, &what, &error, known.failing_since()));
+                    let failing = known.failing_since(&error);
+                    look.trouble.get_or_insert_with(|| self.trouble(key, &what, &error, failing));
                     look.unread.insert(path);
                 }
             }
             if look.unread.len() == MOST_FAILURES {
+                known.passed_over += MOST_FAILURES;
                 look.unread.append(&mut left);
                 break;
             }
-            if began.elapsed() > self.patience {
-                return Err(VaultError::Late(self.patience));
+            if !left.is_empty() {
+                self.in_time(since)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether it may be at Vault any longer.
+    fn in_time(&self, since: Instant) -> Result<(), VaultError> {
+        if since.elapsed() > self.patience { Err(VaultError::Late(self.patience)) } else { Ok(()) }
     }
 
     async fn look_for_mounts(&self) -> Result<(), VaultError> {
@@ -248,20 +257,29 @@ impl Keeper {
 
     /// Makes changes one after the other, and says what is in the way of one of them. One secret that cannot be made keeps no other one
     /// from being made.
-    async fn change(&self, key: &ObjectKey, place: &Place, changes: &[Change], known: &mut Known) -> Option<Trouble> {
-        let (began, mut trouble, mut failures) = (Instant::now(), None, 0);
-        for change in changes {
-            let done = if began.elapsed() > self.patience {
-                Err(VaultError::Late(self.patience))
-            } else {
-                self.change_one(place, change, known).await
+    async fn change(
+        &self,
+        key: &ObjectKey,
+        place: &Place,
+        changes: &[Change],
+        since: Instant,
+        known: &mut Known,
+    ) -> Option<Trouble> {
+        let (mut trouble, mut failures) = (None, 0);
+        for change in in_turn(changes.iter(), changes.len(), known.passed_over) {
+            let done = match self.in_time(since) {
+                Ok(()) => self.change_one(place, change, since, known).await,
+                late => late,
             };
             let Err(error) = done else { continue };
-            let since = known.failing_since();
-            trouble.get_or_insert_with(|| self.trouble(key, &change.to_string(), &error, since));
+            let failing = known.failing_since(&error);
+            trouble.get_or_insert_with(|| self.trouble(key, &change.to_string(), &error, failing));
             failures += 1;
-            let ends = matches!(error, VaultError::Down { .. } | VaultError::Throttled | VaultError::Late(_));
-            if ends || failures == MOST_FAILURES {
+            if matches!(error, VaultError::Down { .. } | VaultError::Throttled | VaultError::Late(_)) {
+                break;
+            }
+            if failures == MOST_FAILURES {
+                known.passed_over += MOST_FAILURES;
                 break;
             }
         }
@@ -277,7 +295,13 @@ impl Keeper {
         }
     }
 
-    async fn change_one(&self, place: &Place, change: &Change, known: &mut Known) -> Result<(), VaultError> {
+    async fn change_one(
+        &self,
+        place: &Place,
+        change: &Change,
+        since: Instant,
+        known: &mut Known,
+    ) -> Result<(), VaultError> {
         let name = place.role();
         let mut made = None;
         match change {
@@ -314,7 +338,7 @@ impl Keeper {
             Change::RemoveSecrets => {
                 // A mount that is not there has nothing in it, which is not to say that nothing is left.
                 self.vault.look_for_kv(&self.settings.mount).await?;
-                self.remove_secrets(&place.prefix()).await?;
+                self.remove_secrets(&place.prefix(), since).await?;
                 known.gone.secrets = true;
             }
         }
@@ -377,7 +401,7 @@ impl Keeper {
     }
 
     /// All versions of all secrets below a prefix.
-    async fn remove_secrets(&self, prefix: &str) -> Result<(), VaultError> {
+    async fn remove_secrets(&self, prefix: &str, since: Instant) -> Result<(), VaultError> {
         let metadata = format!("{}/metadata/", self.settings.mount);
         let mut folders = vec![format!("{prefix}/")];
         for depth in 0.. {
@@ -396,7 +420,10 @@ impl Keeper {
                 stream::iter(secrets)
                     .map(|name| {
                         let path = format!("{metadata}{folder}{}", encoded(&name));
-                        async move { self.vault.delete(&path).await.map(drop) }
+                        async move {
+                            self.in_time(since)?;
+                            self.vault.delete(&path).await.map(drop)
+                        }
                     })
                     .buffer_unordered(AT_A_TIME)
                     .try_collect::<()>()
@@ -425,10 +452,16 @@ impl Drop for Copying {
 }
 
 impl Known {
-    /// Since when Vault has not done what it was asked for this environment.
-    fn failing_since(&mut self) -> Timestamp {
-        *self.failing.get_or_insert_with(Timestamp::now)
+    /// Since when it has been so that Vault does not do what it was asked for this environment, or refuses it.
+    fn failing_since(&mut self, error: &VaultError) -> Timestamp {
+        let same = self.failing.filter(|(refused, _)| *refused == error.is_refusal());
+        self.failing.insert(same.unwrap_or_else(|| (error.is_refusal(), Timestamp::now()))).1
     }
+}
+
+/// All of these, beginning with those that were passed over.
+fn in_turn<T>(all: impl Iterator<Item = T> + Clone, count: usize, passed_over: usize) -> Vec<T> {
+    all.cycle().skip(passed_over.checked_rem(count).unwrap_or_default()).take(count).collect()
 }
 
 impl EnvironmentController {
@@ -454,38 +487,34 @@ impl EnvironmentController {
             found: live.vault.found.as_deref(),
             gone: live.vault.gone,
             trouble: live.trouble.as_ref(),
-            in_line: live.visit.as_ref().is_some_and(|visit| visit.in_line),
+            in_line: live.in_line,
             base,
         }
     }
 
-    pub(super) async fn look_into_vault(
+    /// `since`: when its turn there began.
+    pub(super) async fn go_to_vault(
         &self,
         key: &ObjectKey,
         environment: &PlatformEnvironment,
-        query: Query,
+        step: Step,
+        since: Instant,
         live: &mut Live,
     ) {
         let Some(keeper) = &self.vault else { return };
-        let asked = look_requested(environment);
-        live.trouble = keeper.look(key, &place(key, environment), query, asked, &mut live.vault).await;
-    }
-
-    pub(super) async fn change_vault(
-        &self,
-        key: &ObjectKey,
-        environment: &PlatformEnvironment,
-        changes: &[Change],
-        live: &mut Live,
-    ) {
-        let Some(keeper) = &self.vault else { return };
-        live.trouble = keeper.change(key, &place(key, environment), changes, &mut live.vault).await;
+        let (place, known) = (place(key, environment), &mut live.vault);
+        live.trouble = match step {
+            Step::LookIntoVault(query) => {
+                keeper.look(key, &place, *query, look_requested(environment), since, known).await
+            }
+            Step::ChangeVault(changes) => keeper.change(key, &place, &changes, since, known).await,
+            Step::Read(_) | Step::Act(_) | Step::Rest(_) => return,
+        };
     }
 
     /// The reconcile ends. Without trouble, what failed before fails no more.
-    pub(super) fn rested(&self, key: &ObjectKey, live: &mut Live) {
-        let in_line = live.visit.as_ref().is_some_and(|visit| visit.in_line);
-        if let (Some(keeper), None, false) = (&self.vault, &live.trouble, in_line) {
+    pub(super) fn leave_vault(&self, key: &ObjectKey, live: &mut Live) {
+        if let (Some(keeper), None) = (&self.vault, &live.trouble) {
             keeper.all_is_well(key, &live.uid, &mut live.vault);
         }
     }

@@ -84,16 +84,10 @@ struct Live {
     namespace: Option<NamespaceReport>,
     acted: Acted,
     vault: Known,
-    visit: Option<Visit>,
+    /// It is not its turn at Vault. It is called when it is.
+    in_line: bool,
     trouble: Option<Trouble>,
     memo: Memo,
-}
-
-impl Live {
-    /// Whether it is this environment's turn at Vault, which it has until the reconcile ends. If not, it is called when it is.
-    fn may_go_to_vault(&mut self) -> bool {
-        self.visit.as_mut().is_some_and(Visit::may_go)
-    }
 }
 
 impl EnvironmentController {
@@ -115,6 +109,8 @@ impl EnvironmentController {
 
     async fn settle(&self, key: &ObjectKey) -> Result<Next, ReconcileError> {
         let mut live = Live::default();
+        // Whatever becomes of the environment: a turn that is kept for it goes on to the next one.
+        let mut visit = self.vault.as_ref().map(|vault| vault.visit(key));
         let (mut steps, mut began_with) = (0, None);
         loop {
             let Some(environment) = self.environment(key).await? else {
@@ -125,8 +121,7 @@ impl EnvironmentController {
             let uid = environment.metadata.uid.as_deref().unwrap_or_default();
             if live.uid != uid {
                 let vault = self.vault.as_ref().map(|vault| vault.known(key, uid)).unwrap_or_default();
-                let visit = live.visit.take().or_else(|| Some(self.vault.as_ref()?.visit(key)));
-                live = Live { uid: uid.to_owned(), vault, visit, ..Live::default() };
+                live = Live { uid: uid.to_owned(), vault, ..Live::default() };
             }
             let generation = environment.metadata.generation;
             let edited = *began_with.get_or_insert(generation) != generation;
@@ -142,19 +137,18 @@ impl EnvironmentController {
                 Step::Read(read) => {
                     self.read(key, &environment, &read, &mut live).await?;
                 }
-                Step::LookIntoVault(_) | Step::ChangeVault(_) if !live.may_go_to_vault() => {}
-                Step::LookIntoVault(query) => {
-                    self.look_into_vault(key, &environment, *query, &mut live).await;
-                }
-                Step::ChangeVault(changes) => {
-                    self.change_vault(key, &environment, &changes, &mut live).await;
-                }
+                step @ (Step::LookIntoVault(_) | Step::ChangeVault(_)) => match visit.as_mut().and_then(Visit::turn) {
+                    Some(since) => self.go_to_vault(key, &environment, step, since, &mut live).await,
+                    None => live.in_line = true,
+                },
                 Step::Act(actions) => {
                     live.acted = self.act(key, &environment, &actions).await?;
                     live.namespace = None;
                 }
                 Step::Rest(rest) => {
-                    self.rested(key, &mut live);
+                    if visit.is_some_and(|visit| visit.had_turn()) {
+                        self.leave_vault(key, &mut live);
+                    }
                     return self.report(key, &environment, *rest, now).await;
                 }
             }

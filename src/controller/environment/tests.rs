@@ -431,3 +431,28 @@ async fn what_was_learned_of_an_environment_says_nothing_of_another_one_of_its_n
     assert!(keeper.known(&stage.key, "u-new").found.is_some(), "it went on with the new one");
     assert_eq!(keeper.known(&stage.key, "u-new").gone, crate::domain::vault::Gone::default());
 }
+
+#[tokio::test]
+async fn a_turn_at_vault_that_is_kept_for_an_environment_that_is_gone_goes_on_to_the_next_one() {
+    let stage = Stage::with(&json!({"class": "Staging"}));
+    let (keeper, _token) = keeper::tests::World::new(|_, _| StatusCode::OK).await.apart();
+    let settings = Settings { vault: Some(crate::domain::vault::tests::settings()), ..Settings::default() };
+    let controller = stage.with_keeper(settings, Some(keeper));
+    let keeper = controller.vault.as_ref().unwrap();
+    let visit = |name: String| {
+        let mut visit = keeper.visit(&ObjectKey::new("pf-872", name));
+        visit.turn().map(|_| visit)
+    };
+    let mut others: Vec<_> = (0..).map_while(|number| visit(format!("other-{number}"))).collect();
+    assert!(!others.is_empty());
+    controller.reconcile(&stage.key).await.unwrap();
+    let said = stage.condition(crate::api::condition::SECRETS_READY).unwrap().message;
+    assert!(said.contains("turn comes soon"), "{said}");
+    // The one after the last stood in line before it.
+    others.pop();
+    assert!(visit(format!("other-{}", others.len() + 1)).is_some());
+    stage.world.environments.remove_written(&stage.key, &"u-env".into());
+    assert!(visit("next".to_owned()).is_none(), "it is kept for the one that is gone");
+    controller.reconcile(&stage.key).await.unwrap();
+    assert!(visit("next".to_owned()).is_some());
+}

@@ -57,7 +57,7 @@ pub(super) fn step(snapshot: &Snapshot<'_>, owner: Owner<'_>, findings: &mut Fin
     let keeping = Keeping { snapshot, owner, settings, rules };
     match view.trouble {
         Some(trouble) => keeping.in_trouble(trouble, known, &references, findings),
-        None if view.in_line => keeping.wait(&references),
+        None if view.in_line => keeping.wait(&references, findings),
         None => keeping.go_on(known, latest.config_digest, references, findings),
     }
 }
@@ -117,24 +117,42 @@ impl Keeping<'_> {
         if let Some(step) = work.step()? {
             return Ok(Some(step));
         }
-        if let (Some(trouble), None) = (&found.trouble, &secrets.forbidden) {
-            return self.say(trouble, &found.references, findings);
+        let hold = shortcoming(self.settings, &secrets, found);
+        let Some(trouble) = &found.trouble else {
+            findings.secrets_intact = Some(objects_are_done && hold.is_none());
+            return hold.map_or(Ok(None), Err);
+        };
+        // What is known to be lacking is not hidden by what is not known.
+        match hold {
+            Some(hold) if hold.stalled => Err(hold),
+            Some(hold) => Err(Hold { message: format!("{}. {}", hold.message, trouble.message), ..hold }),
+            None => say(trouble, self.was_well(&found.references), findings),
         }
-        if let Some(hold) = shortcoming(self.settings, &secrets) {
-            return Err(hold);
-        }
-        findings.secrets_intact = Some(objects_are_done);
-        Ok(None)
     }
 
     /// While others are at Vault, and this environment stands in line. What was said of its secrets stays said.
-    fn wait(&self, references: &[Reference]) -> Result<Option<Step>, Hold> {
+    fn wait(&self, references: &[Reference], findings: &mut Findings) -> Result<Option<Step>, Hold> {
+        const OF_SECRETS: [Reason; 5] = [
+            Reason::SecretsMissing,
+            Reason::SecretsOperatorMissing,
+            Reason::VaultRefused,
+            Reason::VaultUnavailable,
+            Reason::VaultNotConfigured,
+        ];
+        if let Some(forbidden) = self.rules.forbidden(references) {
+            return Err(stalled(&forbidden));
+        }
+        let soon = || "Others are at Vault; the environment's turn comes soon".to_owned();
+        let said = last_said(self.snapshot);
         if self.was_well(references) {
+            findings.secrets_unknown = said.is_none().then(|| (Reason::Progressing, soon()));
             return Ok(None);
         }
-        let said = last_said(self.snapshot).map(|said| said.message.clone());
-        let message = said.unwrap_or_else(|| "Others are at Vault; the environment's turn comes soon".to_owned());
-        Err(Hold::waiting(Reason::Progressing, condition::READY, message))
+        let said = said.filter(|said| said.status == ConditionStatus::False);
+        let reason = |said: &Condition| OF_SECRETS.into_iter().find(|reason| reason.as_str() == said.reason);
+        let said = said.and_then(|said| Some((reason(said)?, said.message.clone())));
+        let (reason, message) = said.unwrap_or_else(|| (Reason::Progressing, soon()));
+        Err(Hold::waiting(reason, condition::SECRETS_READY, message))
     }
 
     /// While Vault does nothing for this environment.
@@ -150,26 +168,21 @@ impl Keeping<'_> {
         if let Some(forbidden) = self.rules.forbidden(references) {
             return Err(stalled(&forbidden));
         }
+        let mut is_well = self.was_well(references);
         if let Some(found) = known {
-            // What could not be done for one secret keeps those that are there from nobody.
             let secrets = self.rules.compare(found);
-            if let Some(step) = self.bring(&secrets).step()? {
+            // What could not be done for one secret keeps those that are there from nobody. Who brings them logs in as the role says.
+            let access = |change: &Change| matches!(change, Change::Policy { .. } | Change::Role(_));
+            if !self.changes(found, &secrets).iter().any(access)
+                && let Some(step) = self.bring(&secrets).step()?
+            {
                 return Ok(Some(step));
             }
+            is_well &= secrets.status.iter().all(|secret| secret.state == SecretState::Ready);
             findings.secrets = Some(self.listed(secrets.status));
         }
-        self.say(trouble, references, findings)
-    }
-
-    /// An environment that had all its secrets keeps its last good state: nobody takes anything from it while Vault is away.
-    fn say(&self, trouble: &Trouble, references: &[Reference], findings: &mut Findings) -> Result<Option<Step>, Hold> {
-        let (reason, retry) = (trouble.reason(), trouble.passes());
-        if self.was_well(references) {
-            findings.retry = retry;
-            findings.secrets_unknown = Some((reason, trouble.message.clone()));
-            return Ok(None);
-        }
-        Err(Hold { retry, ..Hold::waiting(reason, condition::SECRETS_READY, trouble.message.clone()) })
+        findings.retry = trouble.passes();
+        say(trouble, is_well, findings)
     }
 
     /// Whether the environment had all that it needs. One from before Vault was used needs nothing if it has no secrets.
@@ -258,6 +271,16 @@ impl Keeping<'_> {
         }
         secrets.changes.clone()
     }
+}
+
+/// An environment that had all its secrets keeps its last good state: nobody takes anything from it while Vault is away.
+fn say(trouble: &Trouble, is_well: bool, findings: &mut Findings) -> Result<Option<Step>, Hold> {
+    let (reason, message) = (trouble.reason(), trouble.message.clone());
+    if is_well {
+        findings.secrets_unknown = Some((reason, message));
+        return Ok(None);
+    }
+    Err(Hold::waiting(reason, condition::SECRETS_READY, message))
 }
 
 /// Whether what is known of Vault will do.

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use crate::api::condition::Reason;
 
-/// After how long at the latest what failed in Vault is tried again.
-const PASSING: Duration = Duration::from_secs(20);
+/// The shortest and the longest time until what fails in Vault is tried again: half as long after the last time as it has lasted.
+const PASSING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
-/// The shortest and the longest time until what Vault refuses is tried again: half as long after the last time as it has lasted.
+/// The same for what Vault refuses, which only a person can mend.
 const REFUSED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 
 /// What went wrong in Vault.
@@ -38,12 +38,12 @@ impl Trouble {
         !self.down && !self.refused
     }
 
-    /// When it is tried again at the latest. What only a person can mend is tried ever more rarely; `None` if somebody tells when it is
-    /// over.
+    /// When it is tried again at the latest: ever more rarely. `None` if somebody tells when it is over.
     #[must_use]
     pub fn again(&self, now: Timestamp) -> Option<Timestamp> {
         let lasted = Duration::try_from(now.duration_since(self.since)).unwrap_or_default();
-        let pause = if self.refused { (lasted / 2).clamp(REFUSED.0, REFUSED.1) } else { PASSING };
+        let (shortest, longest) = if self.refused { REFUSED } else { PASSING };
+        let pause = (lasted / 2).clamp(shortest, longest);
         (!self.down).then(|| now.checked_add(pause).unwrap_or(Timestamp::MAX))
     }
 }

@@ -15,7 +15,10 @@ use crate::{
 impl Keeper {
     /// Takes away the access of environments that are gone: policies that carry our mark, and their roles. Values stay: an environment
     /// that seems to be gone may come back from a backup. What an operator left that died while it copied a secret goes too.
-    async fn sweep(&self, client: &Client, roles: &BTreeSet<String>) -> Result<(), VaultError> {
+    ///
+    /// Whether nothing is left that should have gone.
+    async fn sweep(&self, client: &Client, roles: &BTreeSet<String>) -> Result<bool, VaultError> {
+        let mut all_gone = true;
         for name in self.vault.list("sys/policies/acl").await? {
             // Those of environments that are there need not be read.
             if !name.starts_with(&format!("{PREFIX}-")) || roles.contains(&name) {
@@ -34,7 +37,7 @@ impl Keeper {
             let Some(place) = place else { continue };
             if name == CopyLogin::name(&place) {
                 if !self.copying().contains(&name) {
-                    self.end_access(&name).await?;
+                    all_gone &= self.end_access(&name).await?;
                 }
                 continue;
             }
@@ -49,6 +52,7 @@ impl Keeper {
                 continue;
             }
             if !self.end_access(&name).await? {
+                all_gone = false;
                 continue;
             }
             tracing::warn!(
@@ -59,7 +63,7 @@ impl Keeper {
                 place.prefix()
             );
         }
-        Ok(())
+        Ok(all_gone)
     }
 
     /// Removes role and policy. What cannot be removed keeps nothing else from its end. Whether both are gone.
@@ -83,6 +87,7 @@ impl EnvironmentController {
     /// Looks once in a check interval, for ever.
     pub(super) async fn sweep_now_and_then(&self, keeper: &Keeper) {
         let mut reached = false;
+        let soon = keeper.settings.check_interval.min(Duration::from_mins(1));
         loop {
             let mut live = vec![];
             self.world.environments.for_each(|key, held| live.push((key.clone(), held.stamp.uid.to_string())));
@@ -92,12 +97,12 @@ impl EnvironmentController {
             let role = |(key, uid): (ObjectKey, String)| Place::of(&key.namespace, &key.name, &uid).role();
             let roles = live.into_iter().filter(is_kept).map(role).collect();
             let pause = match keeper.sweep(self.executor.client(), &roles).await {
-                Ok(()) => {
+                Ok(all_gone) => {
                     if !reached {
                         reached = true;
                         tracing::info!("Vault at {} is reached, and the operator is logged in", keeper.vault.address());
                     }
-                    keeper.settings.check_interval
+                    if all_gone { keeper.settings.check_interval } else { soon }
                 }
                 Err(error) => {
                     let why = match &error {
@@ -105,7 +110,7 @@ impl EnvironmentController {
                         error => format!("Vault {error}"),
                     };
                     tracing::warn!("cannot look for what environments that are gone left: {why}");
-                    keeper.settings.check_interval.min(Duration::from_mins(1))
+                    soon
                 }
             };
             tokio::time::sleep(pause).await;

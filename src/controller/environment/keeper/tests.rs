@@ -79,7 +79,7 @@ impl World {
             paths: paths.into_iter().collect(),
             secrets_only: false,
         };
-        self.keeper.look(&key(), &place(), query, None, &mut self.known).await
+        self.keeper.look(&key(), &place(), query, None, Instant::now(), &mut self.known).await
     }
 
     async fn make(&mut self, paths: &[&str]) -> Option<Trouble> {
@@ -90,7 +90,7 @@ impl World {
             from: None,
         };
         let changes: Vec<Change> = paths.iter().map(make).collect();
-        self.keeper.change(&key(), &place(), &changes, &mut self.known).await
+        self.keeper.change(&key(), &place(), &changes, Instant::now(), &mut self.known).await
     }
 
     fn asked(&self, what: &str) -> usize {
@@ -201,7 +201,7 @@ async fn a_role_at_a_mount_that_is_not_there_is_not_taken_for_removed_and_the_po
     })
     .await;
     let changes = [Change::RemoveRole, Change::RemovePolicy];
-    let trouble = world.keeper.change(&key(), &place(), &changes, &mut world.known).await.unwrap();
+    let trouble = world.keeper.change(&key(), &place(), &changes, Instant::now(), &mut world.known).await.unwrap();
     assert!(trouble.message.contains("has no Kubernetes auth method at auth/kubernetes"), "{}", trouble.message);
     assert_eq!(world.known.gone, Gone { role: false, policy: true, secrets: false });
 }
@@ -217,7 +217,22 @@ async fn where_a_right_is_missing_not_every_secret_is_tried() {
     assert_eq!(world.look(paths.clone()).await, None);
     assert!(world.asked("subkeys") < 2 * MOST_FAILURES);
     assert_eq!(world.known.found.clone().unwrap().unread, paths, "nothing is known of any");
+    world.look(paths.clone()).await;
+    let asked: BTreeSet<String> =
+        world.asked.lock().unwrap().iter().filter(|one| one.contains("subkeys")).cloned().collect();
+    assert!(asked.len() >= 2 * MOST_FAILURES, "those that were passed over are first: {asked:?}");
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     assert!(world.make(&paths).await.unwrap().refused);
     assert_eq!(world.asked("POST kv/data"), MOST_FAILURES);
+}
+
+#[tokio::test]
+async fn a_refusal_begins_when_it_begins_however_long_something_else_failed_before() {
+    let mut world = World::new(|_, _| StatusCode::INTERNAL_SERVER_ERROR).await;
+    let failed = world.look(["a".to_owned()]).await.unwrap();
+    assert!(!failed.refused);
+    world.answer(|_, path| if path.contains("subkeys") { StatusCode::FORBIDDEN } else { StatusCode::OK });
+    world.look(["a".to_owned()]).await;
+    let refused = world.known.found.clone().unwrap().trouble.clone().unwrap();
+    assert!(refused.refused && refused.since > failed.since);
 }

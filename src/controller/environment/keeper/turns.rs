@@ -43,7 +43,7 @@ impl Turns {
         let mut state = self.state();
         if state.called.remove(key) || state.taken + state.called.len() < self.most {
             state.taken += 1;
-            return Some(Turn(self.clone()));
+            return Some(Turn { turns: self.clone(), since: Instant::now() });
         }
         state.line.add(key.clone(), Instant::now());
         None
@@ -79,7 +79,7 @@ pub struct Visit {
     key: ObjectKey,
     turn: Option<Turn>,
     /// It asked for a turn and got none.
-    pub in_line: bool,
+    in_line: bool,
 }
 
 impl Visit {
@@ -88,11 +88,17 @@ impl Visit {
         Self { turns: turns.clone(), key: key.clone(), turn: None, in_line: false }
     }
 
-    /// Whether it may be at Vault, until it ends.
-    pub fn may_go(&mut self) -> bool {
+    /// Since when it has its turn, until it ends; `None` if it stands in line.
+    pub fn turn(&mut self) -> Option<Instant> {
         self.turn = self.turn.take().or_else(|| self.turns.take(&self.key));
         self.in_line = self.turn.is_none();
-        !self.in_line
+        self.turn.as_ref().map(|turn| turn.since)
+    }
+
+    /// Whether it had its turn.
+    #[must_use]
+    pub fn had_turn(&self) -> bool {
+        self.turn.is_some()
     }
 }
 
@@ -106,13 +112,16 @@ impl Drop for Visit {
 
 /// A turn, for as long as this value lives.
 #[derive(Debug)]
-struct Turn(Arc<Turns>);
+struct Turn {
+    turns: Arc<Turns>,
+    since: Instant,
+}
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.turns.state();
         state.taken -= 1;
-        self.0.call(&mut state);
+        self.turns.call(&mut state);
     }
 }
 
@@ -131,7 +140,7 @@ mod tests {
         let turns = Turns::new(2, trigger.clone());
         let visit = |project, name| {
             let mut visit = Visit::new(&turns, &key(project, name));
-            (visit.may_go(), visit)
+            (visit.turn().is_some(), visit)
         };
         let (first, second) = (visit("a", "1"), visit("a", "2"));
         assert!(first.0 && second.0);

@@ -9,7 +9,7 @@ use crate::{
         environment::plan::Hold,
         names::some_of,
         vault::{
-            VaultSettings,
+            Found, VaultSettings,
             secrets::{Forbidden, Secrets},
         },
     },
@@ -21,12 +21,12 @@ pub(super) fn stalled(forbidden: &Forbidden) -> Hold {
 }
 
 /// What only people can change about the secrets, although policy, role and objects are as they should be.
-pub(super) fn shortcoming(settings: &VaultSettings, secrets: &Secrets) -> Option<Hold> {
+pub(super) fn shortcoming(settings: &VaultSettings, secrets: &Secrets, found: &Found) -> Option<Hold> {
     if let Some(forbidden) = &secrets.forbidden {
         return Some(stalled(forbidden));
     }
     let waiting = |reason, message| Some(Hold::waiting(reason, condition::SECRETS_READY, message));
-    if let Some(message) = missing_message(settings, secrets) {
+    if let Some(message) = missing_message(settings, secrets, found) {
         return waiting(Reason::SecretsMissing, message);
     }
     if settings.installed || secrets.status.is_empty() {
@@ -41,8 +41,13 @@ pub(super) fn shortcoming(settings: &VaultSettings, secrets: &Secrets) -> Option
 }
 
 /// Which secrets have no value, and who has to put one where; `None` if all have one.
-fn missing_message(settings: &VaultSettings, secrets: &Secrets) -> Option<String> {
-    let missing = secrets.status.iter().filter(|secret| secret.state != SecretState::Ready);
+fn missing_message(settings: &VaultSettings, secrets: &Secrets, found: &Found) -> Option<String> {
+    // Of what could not be looked at nobody knows. What is made of such a one waits for it.
+    let unread = |secret: &SecretStatus| {
+        let base = secrets.waiting.get(&secret.path);
+        found.unread.contains(&secret.path) || base.is_some_and(|base| found.unread.contains(base))
+    };
+    let missing = secrets.status.iter().filter(|secret| secret.state != SecretState::Ready && !unread(secret));
     let (waiting, here): (Vec<_>, Vec<_>) = missing.partition(|secret| secrets.waiting.contains_key(&secret.path));
     let mut sentences = vec![];
     if let Some(first) = here.first() {

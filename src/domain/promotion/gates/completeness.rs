@@ -60,7 +60,9 @@ fn without_value<'a>(
     config: &EffectiveConfiguration,
     target: &PlatformEnvironment,
 ) -> Vec<&'a str> {
-    let said = target.status.as_ref().map_or(&[][..], |status| &status.secrets);
+    // Where no Vault is used any more nobody looks for values.
+    let in_vault = target.status.as_ref().filter(|status| status.vault.is_some());
+    let said = in_vault.map_or(&[][..], |status| &status.secrets);
     let is_empty = |name: &&str| {
         let will_be = config.variables.iter().find(|variable| variable.name == *name);
         let Some(will_be) = will_be.and_then(|variable| variable.vault.as_ref()) else { return false };

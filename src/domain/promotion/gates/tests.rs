@@ -257,12 +257,28 @@ fn a_required_secret_without_a_value_in_vault_is_waited_for() {
         let path = "pf/p/staging-1/payments";
         vec![serde_json::from_value(json!({"name": "API_KEY", "path": path, "key": "k", "state": state})).unwrap()]
     };
-    world.environments.get_mut("staging").unwrap().status.get_or_insert_default().secrets = secret("Missing");
+    let place = json!({"mount": "kv", "prefix": "pf/p/staging-1", "role": "pf-p--staging-1"});
+    let status = world.environments.get_mut("staging").unwrap().status.get_or_insert_default();
+    (status.vault, status.secrets) = (Some(serde_json::from_value(place).unwrap()), secret("Missing"));
     to_staging(&mut world);
     let gate = world.gate("p", "completeness");
     assert_eq!(gate.state, GateState::Pending);
     assert!(gate.message.contains("no value in staging's place in Vault: API_KEY"), "{}", gate.message);
     world.environments.get_mut("staging").unwrap().status.get_or_insert_default().secrets = secret("Ready");
+    world.settle("p");
+    assert_eq!(world.has("staging"), "v1.1.0");
+}
+
+#[test]
+fn a_secret_of_a_vault_that_was_given_up_is_waited_for_by_nobody() {
+    let mut world = World::shop();
+    let requires = json!({"secrets": ["API_KEY"]});
+    world.version("v1.1.0").spec.requires = Some(serde_json::from_value(requires).unwrap());
+    world.configure("staging", &json!({"variables": [{"name": "API_KEY", "vault": {"path": "payments", "key": "k"}}]}));
+    let lost = json!({"name": "API_KEY", "path": "pf/p/staging-1/payments", "key": "k", "state": "Lost"});
+    let status = world.environments.get_mut("staging").unwrap().status.get_or_insert_default();
+    status.secrets = vec![serde_json::from_value(lost).unwrap()];
+    to_staging(&mut world);
     world.settle("p");
     assert_eq!(world.has("staging"), "v1.1.0");
 }

@@ -104,8 +104,8 @@ fn an_environment_that_had_all_keeps_its_state_while_vault_is_away() {
 }
 
 #[test]
-fn what_vault_refuses_is_tried_ever_more_rarely_and_what_fails_is_not() {
-    for (refused, pauses) in [(true, [5, 60, 300, 300]), (false, [20, 20, 20, 20])] {
+fn what_vault_refuses_is_tried_ever_more_rarely_and_what_fails_not_so_rarely() {
+    for (refused, pauses) in [(true, [5, 60, 300, 300]), (false, [1, 20, 20, 20])] {
         for deleted in [false, true] {
             let mut world = clone_with(&json!({}), "Staging");
             world.settle();
@@ -205,13 +205,24 @@ fn who_stands_in_line_says_what_it_said_and_goes_on_with_everything_else() {
     new.settle();
     assert!(new.environment.is_none());
 
-    let mut missing = clone_with(&json!({"secretKeys": [{"name": "API_KEY", "strategy": "Placeholder"}]}), "Staging");
-    missing.settle();
-    let said = message(&missing);
-    missing.vault.in_line = true;
-    missing.settle();
-    assert_eq!(message(&missing), said);
-    assert_eq!(missing.condition(READY), Some(ConditionStatus::False));
+    for from in [
+        json!({"secretKeys": [{"name": "API_KEY", "strategy": "Placeholder"}]}),
+        json!({"secretKeys": [{"name": "API_KYE", "strategy": "Placeholder"}]}),
+    ] {
+        let mut lacking = clone_with(&from, "Staging");
+        lacking.settle();
+        let before = lacking.environment().status.clone();
+        lacking.vault.in_line = true;
+        lacking.settle();
+        assert_eq!(lacking.environment().status.clone(), before, "a restart changes nothing");
+    }
+    // What is new is not ready, whatever was said before.
+    well.edit(|environment| {
+        environment.spec.config.variables.push(Variable { name: "ALIAS".to_owned(), ..api_key("api_key") });
+    });
+    well.settle();
+    assert_eq!(well.condition(READY), Some(ConditionStatus::False));
+    assert!(message(&well).contains("turn comes soon"), "{}", message(&well));
 }
 
 #[test]
@@ -223,10 +234,56 @@ fn a_vault_that_is_away_when_it_is_first_used_harms_nobody_who_has_no_secrets() 
     world.settle();
     assert_ready(&world);
     assert_eq!(world.condition(SECRETS_READY), Some(ConditionStatus::Unknown));
+    let mut in_line = World::from_nothing();
+    in_line.settle();
+    (in_line.settings.vault, in_line.vault.in_line) = (world.settings.vault.clone(), true);
+    for _ in 0..2 {
+        in_line.settle();
+        assert_ready(&in_line);
+        assert_eq!(in_line.condition(SECRETS_READY), Some(ConditionStatus::Unknown));
+    }
     // A new one has its place in Vault before it is ready.
     let mut new = World::from_nothing();
     new.settings.vault = world.settings.vault.clone();
     new.vault.trouble = Some(away());
     new.settle();
     assert_eq!(new.condition(READY), Some(ConditionStatus::False));
+}
+
+#[test]
+fn what_is_known_to_be_lost_is_not_hidden_by_what_cannot_be_looked_at() {
+    let mut world = clone_with(&json!({}), "Staging");
+    let mut other = Variable { name: "OTHER".to_owned(), ..api_key("k") };
+    other.vault.as_mut().unwrap().path = "other".to_owned();
+    world.environment().spec.config.variables.push(other);
+    let path = Place::of("pf-872", "staging", "u-env").path("other");
+    world.vault.secrets.insert(path.clone(), ["k".to_owned()].into());
+    world.settle();
+    assert_ready(&world);
+    world.vault.secrets.remove(&own_path());
+    world.vault.unreadable.insert(path);
+    world.settle();
+    assert_eq!(world.condition(READY), Some(ConditionStatus::False));
+    let said = message(&world);
+    assert!(said.contains("API_KEY (had one before)") && said.ends_with("it does not show that"), "{said}");
+    let before = world.environment().status.clone();
+    world.settle();
+    assert_eq!(world.environment().status.clone(), before, "it says the same of the same");
+}
+
+#[test]
+fn who_brings_secrets_is_told_of_the_role_only_when_vault_has_it() {
+    let mut world = clone_with(&json!({}), "Staging");
+    world.settings.vault = Some(settings(SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned())));
+    world.settle();
+    let store = ChildId { kind: ChildKind::SecretStore, name: "vault".to_owned() };
+    let before = world.children[&store].mark;
+    world.settings.vault.as_mut().unwrap().audience = "another".to_owned();
+    world.vault.found = Some(world.vault.look(query_of(&world), None, world.environment.as_ref().unwrap(), world.now));
+    world.vault.trouble = Some(trouble(false, true, "the role cannot be written"));
+    world.settle();
+    assert_eq!(world.children[&store].mark, before);
+    world.vault.trouble = None;
+    world.settle();
+    assert_ne!(world.children[&store].mark, before);
 }
