@@ -57,15 +57,18 @@ fn no_environment_reads_lists_writes_or_logs_in_to_another_one() {
         refuse(&["token", "create", "-policy=root"]);
         refuse(&["write", "sys/policies/acl/pf-x", "policy=path \"*\" { capabilities = [\"sudo\"] }"]);
         for other in environments.iter().filter(|other| other.namespace() != one.namespace()) {
-            let Place { prefix, role, .. } = place(other);
+            let Place { prefix, role, audience } = place(other);
             let path = format!("{prefix}/payments");
             refuse(&["kv", "get", "-mount=kv", &path]);
             refuse(&["kv", "put", "-mount=kv", &path, "api_key=x"]);
             refuse(&["kv", "list", "-mount=kv", &prefix]);
             refuse(&["kv", "delete", "-mount=kv", &path]);
-            let jwt = world.jwt(one);
-            assert!(world.bao.login("kubernetes", &role, &jwt).is_err(), "{} logs in as {role}", one.name());
-            attempts.set(attempts.get() + 1);
+            let plane = world.cluster.plane();
+            let forged = plane.service_account_token(&one.namespace(), "vault", &[&audience]).unwrap();
+            for jwt in [world.jwt(one), forged] {
+                assert!(world.bao.login("kubernetes", &role, &jwt).is_err(), "{} logs in as {role}", one.name());
+                attempts.set(attempts.get() + 1);
+            }
             for trick in tricks(&own, &prefix) {
                 let (status, text) = world.asked(&token, &trick);
                 println!("{status} {trick}");

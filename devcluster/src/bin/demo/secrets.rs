@@ -90,7 +90,9 @@ pub fn tell(stage: &Stage, cluster: &ControlPlane, operator: Operator) -> Result
         return Err(Failure::Step("both environments have the same API_KEY".to_owned()));
     }
     stage.refused("BAO_TOKEN=$qa bao kv get -mount=kv $dev_prefix/payments", "permission denied")?;
-    stage.refused("bao write auth/kubernetes/login role=$dev_role jwt=$qa_jwt", "not authorized")?;
+    stage.note("\nNor does qa log in as dev, not even with a token that says it is for dev:");
+    stage.assign("forged", "kubectl create token workload --namespace pf-872--qa --audience vault/$dev_role")?;
+    stage.refused("bao write auth/kubernetes/login role=$dev_role jwt=$forged", "not authorized")?;
 
     stage.chapter(
         "The end of qa",
