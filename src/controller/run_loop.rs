@@ -96,9 +96,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How many of the reconciles at a time may be of one tenant: three quarters, so that a project whose reconciles
-    /// all hang leaves room for the others.
-    fn per_tenant(&self) -> usize {
+    /// How many of the reconciles at a time may be of one kind, of one project or at Vault for example: three quarters, so that those
+    /// which all hang leave room for the others.
+    pub(super) fn most_of_a_kind(&self) -> usize {
         (self.concurrency - self.concurrency / 4).max(1)
     }
 }

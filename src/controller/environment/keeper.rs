@@ -105,7 +105,7 @@ impl Keeper {
             known: Mutex::default(),
             mounts_seen: Mutex::default(),
             copying: Arc::default(),
-            turns: Turns::new((limits.concurrency / 2).max(1), trigger.clone()),
+            turns: Turns::new(limits.most_of_a_kind(), trigger.clone()),
             patience: limits.timeout / 3,
             trigger,
         }

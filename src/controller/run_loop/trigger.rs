@@ -54,7 +54,7 @@ impl Trigger {
     /// The handle to a new, empty queue for a run loop with these limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let keys = WorkQueue::new(|key: &ObjectKey| &key.namespace, limits.per_tenant());
+        let keys = WorkQueue::new(|key: &ObjectKey| &key.namespace, limits.most_of_a_kind());
         let queue = Mutex::new(Queue { keys, last_progress: None });
         Self { shared: Arc::new(Shared { queue, changed: Notify::new() }) }
     }
