@@ -3,7 +3,7 @@
 //! What goes wrong here stops nothing else: it becomes a [`Trouble`] that the plan reports.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -51,8 +51,10 @@ pub struct Known {
     pub found: Option<Arc<Found>>,
     /// What a look that failed had found of it: the next one goes on from there.
     partly: Option<Partly>,
-    /// Since when Vault has not done what it was asked, and whether it refuses.
-    failing: Option<(bool, Timestamp)>,
+    /// Since when Vault has refused something.
+    refused: Option<Timestamp>,
+    /// Since when Vault has failed at something.
+    failing: Option<Timestamp>,
     /// How many secrets were not tried since others before them failed: they are first the next time.
     passed_over: usize,
     /// What is gone already.
@@ -62,8 +64,8 @@ pub struct Known {
 /// What a look that failed had found of secrets.
 #[derive(Clone, Debug)]
 struct Partly {
-    /// When the look failed. It is good for as long as a whole one.
-    at: Instant,
+    /// When it began. It is good for as long as a whole one.
+    began: Instant,
     /// What asked for it, as in [`Found`].
     requested: Option<String>,
     look: Look,
@@ -165,17 +167,18 @@ impl Keeper {
         if self.mounts_seen().is_none() {
             self.look_for_mounts().await?;
         }
-        let is_good = |partly: &Partly| partly.at.elapsed() < self.settings.check_interval;
+        let is_good = |partly: &Partly| partly.began.elapsed() < self.settings.check_interval;
         let goes_on = |partly: &Partly| is_good(partly) && partly.requested.as_deref() == asked;
-        let mut look = known.partly.take().filter(goes_on).map(|partly| partly.look).unwrap_or_default();
+        let anew = || Partly { began: Instant::now(), requested: asked.map(str::to_owned), look: Look::default() };
+        let Partly { began, requested, mut look } = known.partly.take().filter(goes_on).unwrap_or_else(anew);
         if look.access.is_none() && (known.found.is_none() || !query.secrets_only) {
             look.access = Some(self.access(place).await?);
         }
         let left: BTreeSet<_> = query.paths.iter().filter(|path| !look.secrets.contains_key(*path)).cloned().collect();
         if let Err(error) = self.look_at_secrets(key, left, since, known, &mut look).await {
-            // Those that failed are tried again.
-            let look = Look { unread: BTreeSet::new(), trouble: None, ..look };
-            known.partly = Some(Partly { at: Instant::now(), requested: asked.map(str::to_owned), look });
+            // A Vault that comes back may be another one.
+            let was_down = matches!(error, VaultError::Down { .. });
+            known.partly = (!was_down).then_some(Partly { began, requested, look });
             return Err(error);
         }
         // As if nothing was ever there: perhaps the mount is gone.
@@ -184,7 +187,6 @@ impl Keeper {
             self.look_for_mounts().await?;
         }
         // What was looked at slowly is not old already.
-        let requested = asked.map(str::to_owned);
         let found = Found::new(query, look, requested, known.found.as_deref(), Timestamp::now());
         known.found = Some(Arc::new(found));
         Ok(())
@@ -201,27 +203,28 @@ impl Keeper {
         let mut looks = stream::iter(in_turn(left.iter().cloned(), left.len(), known.passed_over))
             .map(|path| async move { (self.vault.subkeys(&self.settings.mount, &path).await, path) })
             .buffer_unordered(AT_A_TIME);
+        let mut failures = BTreeMap::new();
         while let Some((found, path)) = looks.next().await {
             left.remove(&path);
             match found {
                 Ok(keys) => drop(look.secrets.insert(path, keys)),
                 Err(error @ (VaultError::Down { .. } | VaultError::Throttled)) => return Err(error),
-                Err(error) => {
-                    let what = format!("look at the secret {path}");
-                    let failing = known.failing_since(&error);
-                    look.trouble.get_or_insert_with(|| self.trouble(key, &what, &error, failing));
-                    look.unread.insert(path);
-                }
+                Err(error) => drop(failures.insert(path, error)),
             }
-            if look.unread.len() == MOST_FAILURES {
-                known.passed_over += MOST_FAILURES;
-                look.unread.append(&mut left);
+            if left.is_empty() || failures.len() == MOST_FAILURES {
                 break;
             }
-            if !left.is_empty() {
-                self.in_time(since)?;
-            }
+            self.in_time(since)?;
         }
+        let Some((path, error)) = failures.first_key_value() else { return Ok(()) };
+        let what = if left.is_empty() {
+            format!("look at the secret {path}")
+        } else {
+            known.passed_over += MOST_FAILURES;
+            "look at the environment's secrets".to_owned()
+        };
+        look.trouble = Some(self.trouble(key, &what, error, known.failing_since(error)));
+        look.unread = failures.into_keys().chain(left).collect();
         Ok(())
     }
 
@@ -265,24 +268,30 @@ impl Keeper {
         since: Instant,
         known: &mut Known,
     ) -> Option<Trouble> {
-        let (mut trouble, mut failures) = (None, 0);
-        for change in in_turn(changes.iter(), changes.len(), known.passed_over) {
+        let (mut failures, mut tried) = (BTreeMap::new(), 0);
+        for (index, change) in in_turn(changes.iter().enumerate(), changes.len(), known.passed_over) {
             let done = match self.in_time(since) {
                 Ok(()) => self.change_one(place, change, since, known).await,
                 late => late,
             };
+            tried += 1;
             let Err(error) = done else { continue };
-            let failing = known.failing_since(&error);
-            trouble.get_or_insert_with(|| self.trouble(key, &change.to_string(), &error, failing));
-            failures += 1;
-            if matches!(error, VaultError::Down { .. } | VaultError::Throttled | VaultError::Late(_)) {
-                break;
-            }
-            if failures == MOST_FAILURES {
-                known.passed_over += MOST_FAILURES;
+            let ends = matches!(error, VaultError::Down { .. } | VaultError::Throttled | VaultError::Late(_));
+            failures.insert(index, (change, error));
+            if ends || failures.len() == MOST_FAILURES {
                 break;
             }
         }
+        if failures.len() == MOST_FAILURES {
+            known.passed_over += MOST_FAILURES;
+        }
+        let trouble = failures.first_key_value().map(|(_, (change, error))| {
+            let what = match change {
+                Change::Make { .. } if tried < changes.len() => "make the environment's secrets".to_owned(),
+                change => change.to_string(),
+            };
+            self.trouble(key, &what, error, known.failing_since(error))
+        });
         self.remember(key, &place.uid, known);
         trouble
     }
@@ -290,7 +299,9 @@ impl Keeper {
     /// What failed before fails no more.
     fn all_is_well(&self, key: &ObjectKey, uid: &str, known: &mut Known) {
         let unread = known.found.as_ref().is_some_and(|found| found.trouble.is_some());
-        if !unread && known.failing.take().is_some() {
+        let failed = known.failing.is_some() || known.refused.is_some();
+        if failed && !unread {
+            (known.failing, known.refused) = (None, None);
             self.remember(key, uid, known);
         }
     }
@@ -421,8 +432,9 @@ impl Keeper {
                     .map(|name| {
                         let path = format!("{metadata}{folder}{}", encoded(&name));
                         async move {
-                            self.in_time(since)?;
-                            self.vault.delete(&path).await.map(drop)
+                            self.vault.delete(&path).await?;
+                            // Not before: so one at least goes each time.
+                            self.in_time(since)
                         }
                     })
                     .buffer_unordered(AT_A_TIME)
@@ -452,16 +464,17 @@ impl Drop for Copying {
 }
 
 impl Known {
-    /// Since when it has been so that Vault does not do what it was asked for this environment, or refuses it.
+    /// Since when Vault has refused what it was asked for this environment, or failed at it.
     fn failing_since(&mut self, error: &VaultError) -> Timestamp {
-        let same = self.failing.filter(|(refused, _)| *refused == error.is_refusal());
-        self.failing.insert(same.unwrap_or_else(|| (error.is_refusal(), Timestamp::now()))).1
+        let since = if error.is_refusal() { &mut self.refused } else { &mut self.failing };
+        *since.get_or_insert_with(Timestamp::now)
     }
 }
 
-/// All of these, beginning with those that were passed over.
+/// All of these; beginning with those that were passed over, if they are so many that some are.
 fn in_turn<T>(all: impl Iterator<Item = T> + Clone, count: usize, passed_over: usize) -> Vec<T> {
-    all.cycle().skip(passed_over.checked_rem(count).unwrap_or_default()).take(count).collect()
+    let first = if count > MOST_FAILURES { passed_over % count } else { 0 };
+    all.cycle().skip(first).take(count).collect()
 }
 
 impl EnvironmentController {

@@ -146,7 +146,7 @@ impl EnvironmentController {
                     live.namespace = None;
                 }
                 Step::Rest(rest) => {
-                    if visit.is_some_and(|visit| visit.had_turn()) {
+                    if visit.is_some_and(|visit| visit.had_turn()) || has_secrets(&rest.status) {
                         self.leave_vault(key, &mut live);
                     }
                     return self.report(key, &environment, *rest, now).await;
@@ -400,6 +400,12 @@ fn was_there(environment: &PlatformEnvironment, child: &ChildId) -> bool {
     // The content of a release that is only on its way was never there, and neither was what other settings ask for.
     let belongs = environment.status.as_ref().is_some_and(|status| children::belongs_to(child, status));
     is_ready(environment) && belongs
+}
+
+/// Whether nothing is wrong with the environment's secrets.
+fn has_secrets(status: &PlatformEnvironmentStatus) -> bool {
+    let ready = status.conditions.iter().find(|found| found.r#type == crate::api::condition::SECRETS_READY);
+    ready.is_some_and(|ready| ready.status == crate::api::ConditionStatus::True)
 }
 
 fn is_ready(environment: &PlatformEnvironment) -> bool {

@@ -34,7 +34,7 @@ pub fn of_status(old: Option<&PlatformEnvironmentStatus>, new: &PlatformEnvironm
         && before(SECRETS_READY).is_none_or(|old| old.reason != secrets.reason)
     {
         let (reason, note) = (secrets.reason.clone(), secrets.message.clone());
-        events.push(Event { warning: true, reason, action: "Reconcile", note });
+        events.push(Event { warning: !comes_by_itself(&reason), reason, action: "Reconcile", note });
     }
     let was_blocked = before(READY).is_some_and(|ready| ready.status == ConditionStatus::False);
     if let Some(ready) =
@@ -80,7 +80,8 @@ fn failed_release(old: Option<&PlatformEnvironmentStatus>, new: &PlatformEnviron
 
 /// GitOps tools apply in any order, so what an environment starts from may be a moment late: no cause for alarm.
 fn comes_by_itself(reason: &str) -> bool {
-    [Reason::BaseNotFound, Reason::BaseHasNoVersion, Reason::VersionNotFound].iter().any(|late| late.as_str() == reason)
+    let late = [Reason::BaseNotFound, Reason::BaseHasNoVersion, Reason::VersionNotFound, Reason::Progressing];
+    late.iter().any(|late| late.as_str() == reason)
 }
 
 fn find<'a>(conditions: &'a [Condition], name: &str) -> Option<&'a Condition> {

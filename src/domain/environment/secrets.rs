@@ -132,7 +132,9 @@ impl Keeping<'_> {
 
     /// While others are at Vault, and this environment stands in line. What was said of its secrets stays said.
     fn wait(&self, references: &[Reference], findings: &mut Findings) -> Result<Option<Step>, Hold> {
-        const OF_SECRETS: [Reason; 5] = [
+        const OF_SECRETS: [Reason; 7] = [
+            Reason::NotOurs,
+            Reason::WriteFailed,
             Reason::SecretsMissing,
             Reason::SecretsOperatorMissing,
             Reason::VaultRefused,
@@ -152,7 +154,8 @@ impl Keeping<'_> {
         let reason = |said: &Condition| OF_SECRETS.into_iter().find(|reason| reason.as_str() == said.reason);
         let said = said.and_then(|said| Some((reason(said)?, said.message.clone())));
         let (reason, message) = said.unwrap_or_else(|| (Reason::Progressing, soon()));
-        Err(Hold::waiting(reason, condition::SECRETS_READY, message))
+        let stalled = said_of(self.snapshot, condition::STALLED).is_some_and(|said| said.reason == reason.as_str());
+        Err(Hold { stalled, ..Hold::waiting(reason, condition::SECRETS_READY, message) })
     }
 
     /// While Vault does nothing for this environment.

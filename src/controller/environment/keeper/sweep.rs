@@ -30,6 +30,7 @@ impl Keeper {
                 Err(error) => {
                     // One that cannot be read keeps no other one from its end.
                     tracing::warn!("cannot see whose policy {name} is: Vault {error}");
+                    all_gone = false;
                     continue;
                 }
             };
@@ -48,7 +49,11 @@ impl Keeper {
             let live = api.get_metadata_opt(&place.environment).await;
             // The cache may be behind; and who cannot be asked may well be there.
             let gone = |live: &ObjectMeta| live.uid.as_ref() != Some(&place.uid) || is_let_go(live);
-            if !live.is_ok_and(|live| live.is_none_or(|live| gone(&live.metadata))) {
+            let Ok(live) = live else {
+                all_gone = false;
+                continue;
+            };
+            if !live.is_none_or(|live| gone(&live.metadata)) {
                 continue;
             }
             if !self.end_access(&name).await? {

@@ -104,6 +104,7 @@ fn body(path: &str) -> Value {
         "sys/internal/ui/mounts/kv" => json!({"data": {"type": "kv", "options": {"version": "2"}}}),
         "sys/internal/ui/mounts/auth/kubernetes" => json!({"data": {"type": "kubernetes"}}),
         path if path.contains("/generate") => json!({"data": {"password": "new"}}),
+        path if path.starts_with("kv/metadata/") => json!({"data": {"keys": ["one", "two"]}}),
         _ => json!({"data": {"subkeys": {"k": null}}}),
     }
 }
@@ -150,7 +151,7 @@ async fn what_cannot_be_made_fails_since_it_first_did_although_looks_succeed() {
     world.answer(|_, _| StatusCode::OK);
     assert_eq!(world.make(&["a"]).await, None);
     world.keeper.all_is_well(&key(), &place().uid, &mut world.known);
-    assert_eq!(world.known.failing, None);
+    assert_eq!((world.known.failing, world.known.refused), (None, None));
 }
 
 #[tokio::test]
@@ -217,13 +218,17 @@ async fn where_a_right_is_missing_not_every_secret_is_tried() {
     assert_eq!(world.look(paths.clone()).await, None);
     assert!(world.asked("subkeys") < 2 * MOST_FAILURES);
     assert_eq!(world.known.found.clone().unwrap().unread, paths, "nothing is known of any");
+    let said = world.known.found.clone().unwrap().trouble.clone();
     world.look(paths.clone()).await;
+    assert_eq!(world.known.found.clone().unwrap().trouble.clone(), said, "the same trouble says the same");
     let asked: BTreeSet<String> =
         world.asked.lock().unwrap().iter().filter(|one| one.contains("subkeys")).cloned().collect();
     assert!(asked.len() >= 2 * MOST_FAILURES, "those that were passed over are first: {asked:?}");
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    assert!(world.make(&paths).await.unwrap().refused);
+    let trouble = world.make(&paths).await.unwrap();
+    assert!(trouble.refused && trouble.message.contains("make the environment's secrets"), "{}", trouble.message);
     assert_eq!(world.asked("POST kv/data"), MOST_FAILURES);
+    assert_eq!(world.make(&paths).await, Some(trouble));
 }
 
 #[tokio::test]
@@ -235,4 +240,34 @@ async fn a_refusal_begins_when_it_begins_however_long_something_else_failed_befo
     world.look(["a".to_owned()]).await;
     let refused = world.known.found.clone().unwrap().trouble.clone().unwrap();
     assert!(refused.refused && refused.since > failed.since);
+}
+
+#[tokio::test]
+async fn one_kind_of_failure_does_not_begin_anew_with_another_one_beside_it() {
+    let mut world = World::new(|_, path| match path {
+        "kv/subkeys/a" => StatusCode::INTERNAL_SERVER_ERROR,
+        "kv/subkeys/b" => StatusCode::FORBIDDEN,
+        _ => StatusCode::OK,
+    })
+    .await;
+    let paths = || ["a".to_owned(), "b".to_owned()];
+    world.look(paths()).await;
+    let first = world.known.found.clone().unwrap().trouble.clone().unwrap();
+    assert!(first.message.contains("look at the secret a"), "{}", first.message);
+    world.look(paths()).await;
+    assert_eq!(world.known.found.clone().unwrap().trouble.clone().unwrap(), first);
+}
+
+#[tokio::test]
+async fn what_is_removed_goes_on_however_slow_vault_is() {
+    let world = World::new(|_, path| {
+        if path.starts_with("kv/metadata/") && path.ends_with('/') { StatusCode::OK } else { StatusCode::NO_CONTENT }
+    })
+    .await;
+    // Each turn is over before the first deletion.
+    let long_ago = Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
+    let place = place();
+    let error = world.keeper.remove_secrets(&place.prefix(), long_ago).await.unwrap_err();
+    assert!(matches!(error, VaultError::Late(_)), "{error}");
+    assert!(world.asked("DELETE kv/metadata") >= 1, "one goes each time");
 }

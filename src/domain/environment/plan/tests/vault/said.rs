@@ -216,6 +216,18 @@ fn who_stands_in_line_says_what_it_said_and_goes_on_with_everything_else() {
         lacking.settle();
         assert_eq!(lacking.environment().status.clone(), before, "a restart changes nothing");
     }
+    let mut stalled = clone_with(&json!({}), "Staging");
+    stalled.settings.vault = Some(settings(SecretsOperator::ExternalSecrets("eso".to_owned(), "eso".to_owned())));
+    stalled.settle();
+    let brought = ChildId { kind: ChildKind::ExternalSecret, name: "secret-payments".to_owned() };
+    let child = stalled.children.get_mut(&brought).unwrap();
+    (child.mark, child.owned) = (None, None);
+    stalled.settle();
+    let before = stalled.environment().status.clone();
+    assert_eq!(stalled.condition(STALLED), Some(ConditionStatus::True), "somebody else has the name");
+    stalled.vault.in_line = true;
+    stalled.settle();
+    assert_eq!(stalled.environment().status.clone(), before);
     // What is new is not ready, whatever was said before.
     well.edit(|environment| {
         environment.spec.config.variables.push(Variable { name: "ALIAS".to_owned(), ..api_key("api_key") });
