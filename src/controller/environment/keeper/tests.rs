@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::{Router, extract::Request, http::StatusCode, response::IntoResponse as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::*;
+use super::{looks::MOUNTS, *};
 use crate::{
-    domain::vault::SecretsOperator,
+    api::Digest,
+    domain::vault::{Change, Query, SecretsOperator, Trouble},
     vault::{Access, Login},
 };
 
